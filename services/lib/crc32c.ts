@@ -3,7 +3,7 @@ import { crc32c as native } from "@node-rs/crc32";
 
 /** CRC32C of the bytes, as an unsigned 32-bit number; `initial` continues an earlier one. */
 export function crc32c(bytes: Uint8Array, initial = 0): number {
-  return native(bytes as Buffer, initial);
+  return native(bytes, initial);
 }
 
 /** The CRC32C of each `chunkBytes` of the pieces taken as one run of bytes. */
