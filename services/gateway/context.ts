@@ -18,7 +18,11 @@ export interface Query {
   names(): readonly string[];
 }
 
-/** Request headers that handlers may trust: with a signed request every `x-amz-*` one here was signed. Names in lower case. */
+/**
+ * Request headers that handlers may trust: with a signed request every `x-amz-*` one here was signed. Names in lower case,
+ * values as Unicode (UTF-8, or Latin-1 where they are not). With a presigned URL its `x-amz-*` parameters count as headers;
+ * with a form these are the form's fields, `${filename}` already put into the key.
+ */
 export interface RequestHeaders {
   get(name: string): string | undefined;
   /** Headers whose names begin so, in the client's order. */
@@ -35,7 +39,7 @@ export interface RequestBody {
   /** All of a small body, every digest and signature verified. Throws MaxMessageLengthExceeded over the limit. */
   document(limitBytes: number): Promise<Buffer>;
   /**
-   * The body as an object's bytes; throws MissingContentLength when no size was announced.
+   * The body as an object's bytes; throws MissingContentLength when neither a size nor chunked transfer was announced.
    * `checksum` is what to compute when the client sent none (undefined: nothing but MD5).
    */
   object(options: { checksum: ChecksumAlgorithm | undefined }): ObjectBody;

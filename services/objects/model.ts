@@ -165,8 +165,8 @@ export interface BodyDigests {
  * digest turns out wrong, at the latest at its end: bytes whose iteration has not ended are never committed.
  */
 export interface ObjectBody extends AsyncIterable<Uint8Array> {
-  /** As the client announced it. */
-  readonly size: number;
+  /** As the client announced it; undefined for a form's file and for a plain chunked upload, which end when they end. */
+  readonly size: number | undefined;
   /** Only after the iteration has ended. */
   digests(): BodyDigests;
 }
