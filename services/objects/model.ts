@@ -28,7 +28,8 @@ export interface Bucket {
   /** As the client's LocationConstraint said; empty for us-east-1. */
   readonly region: string;
   readonly versioning: Versioning;
-  readonly ownership: Ownership;
+  /** undefined once DeleteBucketOwnershipControls took the rule away: then ACLs count as under ObjectWriter. */
+  readonly ownership: Ownership | undefined;
   readonly acl: CannedAcl;
   readonly tags: readonly Tag[] | undefined;
   readonly cors: readonly CorsRule[] | undefined;
@@ -46,7 +47,7 @@ export interface CorsRule {
 /** What a bucket's configuration may be changed to; a field left out stays. */
 export interface BucketChange {
   readonly versioning?: Versioning;
-  readonly ownership?: Ownership;
+  readonly ownership?: Ownership | undefined;
   readonly acl?: CannedAcl;
   readonly tags?: readonly Tag[] | undefined;
   readonly cors?: readonly CorsRule[] | undefined;
