@@ -1,0 +1,148 @@
+/**
+ * `npm test`: sets up what the tests need, runs every kind of test, and prints how many of each ran.
+ *
+ * On Debian or Ubuntu as root it installs what is missing; elsewhere it names it, runs the rest and counts what was left out.
+ * With CI=true a test that is left out is a failure.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+interface Kind {
+  readonly name: string;
+  /** Vitest project. */
+  readonly project: string;
+}
+
+const KINDS: readonly Kind[] = [
+  { name: "unit", project: "unit" },
+  { name: "s3", project: "s3" },
+  { name: "clients", project: "clients" },
+  { name: "crash", project: "crash" },
+];
+
+/** Programs that tests run, and the Debian package of each. */
+const PROGRAMS: Readonly<Record<string, string>> = {
+  aws: "awscli",
+  s3cmd: "s3cmd",
+  rclone: "rclone",
+  restic: "restic",
+  s3fs: "s3fs",
+  curl: "curl",
+  openssl: "openssl",
+  python3: "python3",
+  "mkfs.ext4": "e2fsprogs",
+};
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const root = resolve(import.meta.dirname, "..");
+const isCi = process.env["CI"] === "true";
+const { positionals } = parseArgs({ allowPositionals: true });
+const chosen = KINDS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+
+setUp();
+const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+const lines: string[] = [];
+if (positionals.length === 0) add("check", staticChecks());
+for (const kind of chosen) add(kind.name, runProject(kind.project));
+say(["", ...lines].join("\n"));
+if (isCi && total.skipped > 0) {
+  say(`${total.skipped} skipped tests count as failures here`);
+  total.failed += total.skipped;
+}
+say(`${total.passed} passed, ${total.failed} failed`);
+process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
+
+function add(name: string, counts: Counts): void {
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+  lines.push(
+    `${name.padEnd(10)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out`,
+  );
+}
+
+/** Types, lint and format: one test each. */
+function staticChecks(): Counts {
+  const commands = [["tsc"], ["oxlint", "services", "deploy", "test"], ["biome", "ci", "."]];
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const [command = "", ...parameters] of commands) {
+    const { status } = spawnSync(join(root, "node_modules/.bin", command), parameters, {
+      cwd: root,
+      stdio: "inherit",
+    });
+    if (status === 0) counts.passed++;
+    else counts.failed++;
+  }
+  return counts;
+}
+
+function runProject(project: string): Counts {
+  const scratch = mkdtempSync(join(tmpdir(), "anybucket-report-"));
+  const report = join(scratch, "report.json");
+  say(`\n=== ${project}`);
+  const { status } = spawnSync(
+    process.execPath,
+    [
+      join(root, "node_modules/vitest/vitest.mjs"),
+      "run",
+      "--config",
+      "test/vitest.config.ts",
+      "--root",
+      ".",
+      "--project",
+      project,
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${report}`,
+    ],
+    { cwd: root, stdio: "inherit" },
+  );
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  if (existsSync(report)) {
+    const read = JSON.parse(readFileSync(report, "utf8")) as Record<string, number>;
+    counts.passed = read["numPassedTests"] ?? 0;
+    counts.failed = read["numFailedTests"] ?? 0;
+    counts.skipped = (read["numPendingTests"] ?? 0) + (read["numTodoTests"] ?? 0);
+  }
+  // A file that does not load, or an error outside any test, fails the run without failing a test.
+  if (status !== 0 && counts.failed === 0) counts.failed = 1;
+  rmSync(scratch, { recursive: true });
+  return counts;
+}
+
+/** Installs what is missing where that is ours to do, and says what is missing elsewhere. */
+function setUp(): void {
+  const missing = Object.entries(PROGRAMS).filter(([program]) => !isInstalled(program));
+  if (missing.length === 0) return;
+  const packages = missing.map(([, name]) => name);
+  const names = missing.map(([program]) => program).join(", ");
+  const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
+  if (!existsSync("/etc/debian_version") || process.getuid?.() !== 0) {
+    say(`Not installed: ${names}. Tests that need them are left out; to have them: ${command}`);
+    return;
+  }
+  say(`Not installed: ${names}. Installing with ${command}`);
+  const environment = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  spawnSync("apt-get", ["update", "-qq"], { stdio: "inherit", env: environment });
+  spawnSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: environment,
+  });
+}
+
+function isInstalled(program: string): boolean {
+  const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
+  return folders.some((folder) => existsSync(join(folder, program)));
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
