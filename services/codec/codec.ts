@@ -17,7 +17,7 @@ export interface EncodedStripe {
   release(): void;
 }
 
-/** Gathers the bytes of one stripe after another. */
+/** Gathers the bytes of one stripe after another. At most one finished stripe may wait for its release while the next is gathered. */
 export interface StripeEncoder {
   /** Takes bytes up to the stripe's end and says how many; the bytes must stay unchanged until that stripe's release. */
   push(bytes: Uint8Array): number;
@@ -27,7 +27,7 @@ export interface StripeEncoder {
   readonly gathered: number;
   /** Encodes what was gathered (at least one byte) and starts the next stripe. */
   finish(): EncodedStripe;
-  /** Gives back what a stripe begun and not finished holds. */
+  /** Gives back all memory but that of finished stripes. To be called in the end, whatever happened; harmless when called again. */
   discard(): void;
 }
 
@@ -40,8 +40,11 @@ export interface Codec {
   readonly m: number;
   /** Bytes of a block of a full stripe. */
   readonly unit: number;
-  /** Waits while the memory for stripes is used up by others. */
-  encoder(signal: AbortSignal): Promise<StripeEncoder>;
+  /**
+   * Waits while the memory for stripes is used up by others. `size` is that of the whole body (undefined: not known yet),
+   * so that a small one takes little memory; no more than it may be pushed.
+   */
+  encoder(signal: AbortSignal, size: number | undefined): Promise<StripeEncoder>;
   /**
    * The stripe's `length` bytes from any k of its n blocks (undefined = not at hand), in one or more pieces in order.
    * With all data blocks given nothing is copied.
