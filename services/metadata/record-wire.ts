@@ -78,6 +78,16 @@ export class RecordWriter {
     this.#length += value.length;
   }
 
+  /** Bytes given as hex digits. */
+  hex(field: number, value: string): void {
+    const length = value.length / 2;
+    if (length === 0) return;
+    this.#reserve(20 + length);
+    this.#varint(field * 8 + LENGTH);
+    this.#varint(length);
+    this.#length += this.#bytes.write(value, this.#length, "hex");
+  }
+
   /** Between `begin` and `end` go the fields of a message inside this one. */
   begin(field: number): number {
     this.#reserve(20);
