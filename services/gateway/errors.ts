@@ -32,6 +32,10 @@ const ERRORS = {
     400,
     "The unspecified location constraint is incompatible for the region specific endpoint this request was sent to.",
   ],
+  IllegalVersioningConfigurationException: [
+    400,
+    "The Versioning element must be specified",
+  ],
   IncompleteBody: [
     400,
     "You did not provide the number of bytes specified by the Content-Length HTTP header",
@@ -62,6 +66,10 @@ const ERRORS = {
     "The content of the form does not meet the conditions specified in the policy document.",
   ],
   InvalidRange: [416, "The requested range is not satisfiable"],
+  InvalidRedirectLocation: [
+    400,
+    "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+  ],
   InvalidRequest: [400, "Invalid Request"],
   InvalidSecurity: [403, "The provided security credentials are not valid."],
   InvalidStorageClass: [400, "The storage class you specified is not valid"],
@@ -154,6 +162,10 @@ const ERRORS = {
   ],
   SlowDown: [503, "Please reduce your request rate."],
   TooManyBuckets: [400, "You have attempted to create more buckets than allowed"],
+  UnresolvableGrantByEmailAddress: [
+    400,
+    "The email address you provided does not match any account on record.",
+  ],
   UnexpectedContent: [400, "This request does not support content"],
   XAmzContentChecksumMismatch: [
     400,
