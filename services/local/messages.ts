@@ -1,0 +1,51 @@
+/** What the supervising process and its workers say to each other. */
+import type { JobStatus } from "#keeper/runner.ts";
+import type { Credentials } from "#local/credentials.ts";
+import type { Settings } from "#settings.ts";
+
+/** One data folder with the identity of the disk in it. */
+export interface FolderPlan {
+  readonly path: string;
+  readonly diskId: string;
+}
+
+/** All that a worker needs to know to serve. */
+export interface WorkerPlan {
+  /** Unique among all workers of all starts: it names the volumes that this worker writes. */
+  readonly worker: string;
+  readonly settings: Settings;
+  readonly clusterId: string;
+  readonly folders: readonly FolderPlan[];
+  /** Folder of the LMDB index, and folders of its logs. */
+  readonly index: IndexPlan;
+  readonly credentials: Credentials;
+  readonly codec: string;
+}
+
+export interface IndexPlan {
+  readonly folder: string;
+  readonly logFolders: readonly string[];
+}
+
+export type ToWorker =
+  | { readonly kind: "plan"; readonly plan: WorkerPlan }
+  /** Do the background work from now on. */
+  | { readonly kind: "elected" }
+  /** Another worker has ended: its volumes can be closed and scanned. */
+  | { readonly kind: "worker-ended"; readonly worker: string }
+  | { readonly kind: "reload-users" }
+  | { readonly kind: "report"; readonly id: number }
+  | { readonly kind: "drain" };
+
+export type ToSupervisor =
+  | { readonly kind: "hello" }
+  | { readonly kind: "session"; readonly session: string }
+  | { readonly kind: "ready" }
+  /** It cannot serve, and starting another would not help: the port is in use. */
+  | { readonly kind: "fault"; readonly message: string; readonly code: string | undefined }
+  | {
+      readonly kind: "report";
+      readonly id: number;
+      readonly metrics: object;
+      readonly jobs: readonly JobStatus[];
+    };

@@ -1,0 +1,215 @@
+/**
+ * The supervising process of one machine: prepares the folders once, starts a gateway process a core, starts again the ones
+ * that end, answers health and metrics, and stops all of them in good order. It serves no S3 itself.
+ */
+import cluster, { type Worker } from "node:cluster";
+import { once } from "node:events";
+import type { Server } from "node:http";
+import type { Logger } from "#lib/log.ts";
+import type { ListenAddress } from "#local/address.ts";
+import { createAdminServer } from "#local/admin-server.ts";
+import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
+
+export interface SupervisorOptions {
+  /** A worker's plan by its number; called again for each start. */
+  readonly plan: (worker: string) => WorkerPlan;
+  readonly workers: number;
+  /** Unique to this start, so that no worker's name is used twice. */
+  readonly bootId: string;
+  readonly admin: ListenAddress;
+  readonly drainMs: number;
+  readonly notes: () => readonly string[];
+  /** Called when a worker has been reaped: its session can never commit again. */
+  readonly endSession: (session: string) => Promise<void>;
+  readonly log: Logger;
+}
+
+/** A worker that ends this soon after its start is started again more slowly each time. */
+const HEALTHY_MS = 10_000;
+const RESTART_DELAY_MAX_MS = 10_000;
+const REPORT_TIMEOUT_MS = 2000;
+/** What a worker gets beyond the drain time to close its files. */
+const CLOSE_MS = 5000;
+
+interface Member {
+  readonly name: string;
+  readonly process: Worker;
+  readonly startedAt: number;
+  session: string | undefined;
+  isReady: boolean;
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #members = new Map<number, Member>();
+  readonly #reports = new Map<
+    number,
+    (report: Extract<ToSupervisor, { kind: "report" }>) => void
+  >();
+  readonly #failed = Promise.withResolvers<never>();
+  #elected: number | undefined;
+  #admin: Server | undefined;
+  #started = 0;
+  #reportId = 0;
+  #restartDelay = 0;
+  #isStopping = false;
+  /** Every worker that has ended since the start, and how many of them the elected one has been told of. */
+  readonly #ended: string[] = [];
+  #endedTold = 0;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    this.#failed.promise.catch(() => undefined);
+  }
+
+  /** Resolves when every worker listens; rejects when one cannot. */
+  async start(): Promise<void> {
+    await this.#listenAdmin();
+    cluster.on("exit", (process, code, signal) => void this.#onExit(process, code, signal));
+    const ready = Array.from({ length: this.#options.workers }, () => this.#startWorker());
+    await Promise.race([Promise.all(ready), this.#failed.promise]);
+    this.#elect();
+  }
+
+  /** Tells every worker to finish what it has begun; those that do not are killed after the drain time. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    const members = [...this.#members.values()];
+    const exits = members.map(({ process }) => once(process, "exit"));
+    for (const { process } of members) send(process, { kind: "drain" });
+    const timer = setTimeout(() => {
+      this.#options.log.warn("Drain time is over: ending the requests still under way");
+      for (const { process } of members) process.process.kill("SIGKILL");
+    }, this.#options.drainMs + CLOSE_MS);
+    await Promise.all(exits);
+    clearTimeout(timer);
+    this.#admin?.close();
+    this.#admin?.closeAllConnections();
+  }
+
+  reloadUsers(): void {
+    for (const { process } of this.#members.values()) send(process, { kind: "reload-users" });
+  }
+
+  #startWorker(): Promise<void> {
+    const process = cluster.fork();
+    const name = `${this.#options.bootId}-${++this.#started}`;
+    const member: Member = {
+      name,
+      process,
+      startedAt: Date.now(),
+      session: undefined,
+      isReady: false,
+    };
+    this.#members.set(process.id, member);
+    const ready = Promise.withResolvers<void>();
+    process.on("message", (message: ToSupervisor) => {
+      switch (message.kind) {
+        case "hello":
+          send(process, { kind: "plan", plan: this.#options.plan(name) });
+          break;
+        case "session":
+          member.session = message.session;
+          break;
+        case "ready":
+          member.isReady = true;
+          ready.resolve();
+          break;
+        case "report":
+          this.#reports.get(message.id)?.(message);
+          break;
+        case "fault":
+          this.#failed.reject(Object.assign(new Error(message.message), { code: message.code }));
+          break;
+      }
+    });
+    return ready.promise;
+  }
+
+  async #onExit(process: Worker, code: number | null, signal: string | null): Promise<void> {
+    const member = this.#members.get(process.id);
+    this.#members.delete(process.id);
+    if (member === undefined) return;
+    // The process has been reaped, so none of its transactions can land any more.
+    if (member.session !== undefined) await this.#options.endSession(member.session);
+    if (this.#isStopping) return;
+    this.#options.log.error(
+      { worker: member.name, code, signal },
+      "A gateway process has ended: starting another",
+    );
+    if (!member.isReady && this.#members.size === 0) {
+      this.#failed.reject(
+        new Error(`A gateway process ended with ${signal ?? code} before it was ready`),
+      );
+    }
+    this.#ended.push(member.name);
+    if (this.#elected === process.id) this.#elected = undefined;
+    this.#elect();
+    const wasHealthy = Date.now() - member.startedAt > HEALTHY_MS;
+    this.#restartDelay = wasHealthy
+      ? 0
+      : Math.min(RESTART_DELAY_MAX_MS, this.#restartDelay * 2 + 100);
+    setTimeout(
+      () => {
+        if (this.#isStopping) return;
+        void this.#startWorker().then(() => this.#elect());
+      },
+      wasHealthy ? 0 : this.#restartDelay,
+    );
+  }
+
+  /** One worker does the background work, and closes the volumes of those that have ended. */
+  #elect(): void {
+    if (this.#elected === undefined) {
+      const chosen = [...this.#members.values()].find(({ isReady }) => isReady);
+      if (chosen === undefined) return;
+      this.#elected = chosen.process.id;
+      this.#endedTold = 0;
+      send(chosen.process, { kind: "elected" });
+    }
+    const elected = this.#members.get(this.#elected);
+    if (elected === undefined) return;
+    for (const worker of this.#ended.splice(0))
+      send(elected.process, { kind: "worker-ended", worker });
+  }
+
+  async #listenAdmin(): Promise<void> {
+    const { admin } = this.#options;
+    const server = createAdminServer({
+      isReady: () =>
+        !this.#isStopping && [...this.#members.values()].some(({ isReady }) => isReady),
+      notes: this.#options.notes,
+      reports: () => this.#collectReports(),
+    });
+    server.listen(admin.port, admin.host);
+    await once(server, "listening");
+    this.#admin = server;
+  }
+
+  async #collectReports(): Promise<readonly { metrics: object; jobs: readonly unknown[] }[]> {
+    const ready = [...this.#members.values()].filter(({ isReady }) => isReady);
+    const reports = await Promise.all(ready.map((member) => this.#report(member)));
+    return reports.filter((report) => report !== undefined);
+  }
+
+  async #report(
+    member: Member,
+  ): Promise<{ metrics: object; jobs: readonly unknown[] } | undefined> {
+    const id = ++this.#reportId;
+    const answer = Promise.withResolvers<
+      { metrics: object; jobs: readonly unknown[] } | undefined
+    >();
+    this.#reports.set(id, answer.resolve);
+    const timer = setTimeout(() => answer.resolve(undefined), REPORT_TIMEOUT_MS);
+    send(member.process, { kind: "report", id });
+    const report = await answer.promise;
+    clearTimeout(timer);
+    this.#reports.delete(id);
+    return report;
+  }
+}
+
+/** A worker that has just ended is told nothing; its exit is handled on its own. */
+function send(process: Worker, message: ToWorker): void {
+  if (process.isConnected()) process.send(message);
+}
