@@ -1,5 +1,6 @@
 /** All that a handler sees of HTTP: a request already authenticated, and the answer it gives. */
 import type { Caller, Users } from "#access/users.ts";
+import type { S3ErrorCode } from "#gateway/errors.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Random } from "#lib/random.ts";
 import type {
@@ -121,6 +122,8 @@ export interface Operation {
   readonly headers?: readonly string[];
   /** IAM's name of what is being permitted. */
   readonly action: string;
+  /** The action instead of it when the request names a version (`?versionId=`). */
+  readonly versionAction?: string;
   /** Cloud Portable Storage's tier; undefined beyond it. */
   readonly tier?: 1 | 2 | 3;
   /** Who calls `permit`; the pipeline unless said otherwise. */
@@ -131,6 +134,15 @@ export interface Operation {
   readonly streams?: boolean;
   /** undefined: 501 NotImplemented. */
   readonly handle?: Handler;
-  /** For reads of a configuration we do not offer: the code that says that there is none (edge rule 14), or an empty document. */
-  readonly notConfigured?: string;
+  /** Instead of a handler, for a configuration that we do not offer (edge rule 14). */
+  readonly notConfigured?: NotConfigured;
 }
+
+/**
+ * The truth about a configuration that no bucket can have yet: reading answers the code that says so, or an empty document where S3
+ * has one; deleting it succeeds, as on AWS, since it is not there afterwards. Writing it has no such answer and is 501.
+ */
+export type NotConfigured =
+  | { readonly code: S3ErrorCode; readonly message?: string }
+  | { readonly document: string }
+  | { readonly status: 204 };
