@@ -32,10 +32,7 @@ const ERRORS = {
     400,
     "The unspecified location constraint is incompatible for the region specific endpoint this request was sent to.",
   ],
-  IllegalVersioningConfigurationException: [
-    400,
-    "The Versioning element must be specified",
-  ],
+  IllegalVersioningConfigurationException: [400, "The Versioning element must be specified"],
   IncompleteBody: [
     400,
     "You did not provide the number of bytes specified by the Content-Length HTTP header",
@@ -49,6 +46,10 @@ const ERRORS = {
   ],
   InvalidBucketName: [400, "The specified bucket is not valid."],
   InvalidBucketState: [409, "The request is not valid for the current state of the bucket."],
+  InvalidChunkSizeError: [
+    403,
+    "Only the last chunk is allowed to have a size less than 8192 bytes",
+  ],
   InvalidDigest: [400, "The Content-MD5 or checksum value that you specified is not valid."],
   InvalidLocationConstraint: [400, "The specified location-constraint is not valid"],
   InvalidObjectState: [403, "The operation is not valid for the current state of the object."],
@@ -84,6 +85,10 @@ const ERRORS = {
   MalformedPOSTRequest: [
     400,
     "The body of your POST request is not well-formed multipart/form-data.",
+  ],
+  MalformedTrailerError: [
+    400,
+    "The request contained trailing data that was not well-formed or did not conform to our published schema.",
   ],
   MalformedXML: [
     400,
