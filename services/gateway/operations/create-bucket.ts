@@ -1,0 +1,102 @@
+/** CreateBucket. */
+import { isBucketName, US_EAST_1 } from "#gateway/buckets.ts";
+import { cannedAclHeader, changesNothing, hasGrants } from "#gateway/canned-acl.ts";
+import type { GatewaySettings, Parts, S3Request, S3Response } from "#gateway/context.ts";
+import { S3Error } from "#gateway/errors.ts";
+import { callerId } from "#gateway/object-headers.ts";
+import { readDocument } from "#gateway/xml.ts";
+import type { Bucket, CannedAcl, Ownership } from "#objects/model.ts";
+
+export async function createBucket(request: S3Request, parts: Parts): Promise<S3Response> {
+  const { bucketName: name, caller, signal } = request;
+  const { objects, settings } = parts;
+  if (!isBucketName(name))
+    throw new S3Error("InvalidBucketName", { elements: { BucketName: name } });
+  refuseObjectLock(request);
+  const ownership = requestedOwnership(request) ?? settings.defaultOwnership;
+  const acl = bucketAcl(request, ownership);
+  const region = await locationConstraint(request, settings);
+  const ownerId = callerId(caller);
+  const outcome = await objects.buckets.create({ name, ownerId, region, ownership, acl, signal });
+  if (outcome.kind === "exists") refuseTaken(outcome.bucket, ownerId, settings);
+  return { status: 200, headers: { location: `/${name}` } };
+}
+
+export function parseOwnership(text: string): Ownership | undefined {
+  switch (text) {
+    case "BucketOwnerEnforced":
+    case "BucketOwnerPreferred":
+    case "ObjectWriter":
+      return text;
+    default:
+      return undefined;
+  }
+}
+
+const CONFIGURATION_BYTES_MAX = 64 * 1024;
+const REGION = /^[A-Za-z0-9-]{1,63}$/;
+
+function refuseObjectLock(request: S3Request): void {
+  const header = "x-amz-bucket-object-lock-enabled";
+  if (request.headers.get(header)?.toLowerCase() === "true") {
+    throw new S3Error("NotImplemented", { elements: { Header: header } });
+  }
+}
+
+function requestedOwnership(request: S3Request): Ownership | undefined {
+  const header = request.headers.get("x-amz-object-ownership");
+  if (header === undefined) return undefined;
+  const ownership = parseOwnership(header);
+  if (ownership !== undefined) return ownership;
+  throw new S3Error("InvalidArgument", {
+    message: `Invalid x-amz-object-ownership header: ${header}`,
+    elements: { ArgumentName: "x-amz-object-ownership", ArgumentValue: header },
+  });
+}
+
+function bucketAcl(request: S3Request, ownership: Ownership): CannedAcl {
+  if (ownership !== "BucketOwnerEnforced") return cannedAclHeader(request.headers) ?? "private";
+  if (hasGrants(request.headers)) throw new S3Error("InvalidBucketAclWithObjectOwnership");
+  const acl = cannedAclHeader(request.headers) ?? "private";
+  if (!changesNothing(acl)) throw new S3Error("InvalidBucketAclWithObjectOwnership");
+  return "private";
+}
+
+/** Where the client wants its bucket; empty for us-east-1 or when it does not say. */
+async function locationConstraint(request: S3Request, settings: GatewaySettings): Promise<string> {
+  const bytes = await request.body.document(CONFIGURATION_BYTES_MAX);
+  if (bytes.length === 0) return "";
+  const configuration = readDocument(bytes, "CreateBucketConfiguration").only(
+    "LocationConstraint",
+    "Location",
+    "Bucket",
+    "Tags",
+  );
+  for (const { name } of configuration.children) {
+    if (name !== "LocationConstraint") {
+      throw new S3Error("NotImplemented", {
+        message: `CreateBucketConfiguration with ${name} is not implemented`,
+      });
+    }
+  }
+  const region = configuration.child("LocationConstraint")?.text.trim() ?? "";
+  if (region === "") return "";
+  if (!REGION.test(region)) {
+    throw new S3Error("InvalidLocationConstraint", { elements: { LocationConstraint: region } });
+  }
+  if (settings.region !== undefined && region !== settings.region) {
+    throw new S3Error("IllegalLocationConstraintException", {
+      message: `The ${region} location constraint is incompatible for the region specific endpoint this request was sent to.`,
+    });
+  }
+  return region === US_EAST_1 ? "" : region;
+}
+
+/** One's own bucket again is a success in us-east-1 only, as on AWS. */
+function refuseTaken(bucket: Bucket, ownerId: string, settings: GatewaySettings): void {
+  const elements = { BucketName: bucket.name };
+  if (bucket.ownerId !== ownerId) throw new S3Error("BucketAlreadyExists", { elements });
+  if ((settings.region ?? US_EAST_1) !== US_EAST_1) {
+    throw new S3Error("BucketAlreadyOwnedByYou", { elements });
+  }
+}
