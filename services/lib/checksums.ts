@@ -1,6 +1,6 @@
 /** The five checksums of S3 behind one interface. */
 import { createHash } from "node:crypto";
-import { crc32 } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
 import { crc32c } from "#lib/crc32c.ts";
 import { Crc64Nvme } from "#lib/crc64nvme.ts";
 
@@ -29,7 +29,7 @@ export function createChecksum(algorithm: ChecksumAlgorithm): StreamingChecksum 
     case "CRC32C":
       return new Crc32Checksum(crc32c);
     case "CRC64NVME":
-      return new Crc64NvmeChecksum();
+      return new Crc64Nvme();
     case "SHA1":
       return createHash("sha1");
     case "SHA256":
@@ -52,20 +52,6 @@ class Crc32Checksum implements StreamingChecksum {
   digest(): Buffer {
     const bytes = Buffer.allocUnsafe(4);
     bytes.writeUInt32BE(this.#value);
-    return bytes;
-  }
-}
-
-class Crc64NvmeChecksum implements StreamingChecksum {
-  readonly #crc = new Crc64Nvme();
-
-  update(bytes: Uint8Array): void {
-    this.#crc.update(bytes);
-  }
-
-  digest(): Buffer {
-    const bytes = Buffer.allocUnsafe(8);
-    bytes.writeBigUInt64BE(this.#crc.value);
     return bytes;
   }
 }

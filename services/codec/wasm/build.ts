@@ -6,7 +6,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { main as asc } from "assemblyscript/asc";
 
 /** Kernels, as paths from services/ without their endings. */
-export const KERNELS = ["codec/wasm/reed-solomon"] as const;
+export const KERNELS = ["codec/wasm/reed-solomon", "lib/wasm/crc64nvme"] as const;
 
 const SERVICES = new URL("../../", import.meta.url);
 

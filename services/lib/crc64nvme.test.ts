@@ -1,0 +1,59 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { Crc64Nvme } from "#lib/crc64nvme.ts";
+
+test("agrees with the definition, bit by bit, however the bytes are cut", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(300), (bytes, cut) => {
+      const crc = new Crc64Nvme();
+      crc.update(bytes.subarray(0, cut));
+      crc.update(bytes.subarray(cut));
+      expect(crc.digest().readBigUInt64BE()).toBe(byDefinition(bytes));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("agrees with the definition at every length around the braid's and at every alignment", () => {
+  const bytes = Uint8Array.from({ length: 180 }, (_, index) => Math.imul(index, 0x9e3779b1) >>> 24);
+  for (let length = 0; length <= 160; length += 1) {
+    const crc = new Crc64Nvme();
+    const part = bytes.subarray(length % 17, (length % 17) + length);
+    crc.update(part);
+    expect(crc.digest().readBigUInt64BE(), `${length} bytes`).toBe(byDefinition(part));
+  }
+});
+
+test("long pieces and short ones give the same", () => {
+  const bytes = Uint8Array.from(
+    { length: 100_003 },
+    (_, index) => Math.imul(index, 0x9e3779b1) >>> 24,
+  );
+  const whole = new Crc64Nvme();
+  whole.update(bytes);
+  const inPieces = new Crc64Nvme();
+  for (let start = 0; start < bytes.length; start += 997) {
+    inPieces.update(bytes.subarray(start, start + 997));
+  }
+  expect(inPieces.digest()).toEqual(whole.digest());
+});
+
+test("several at a time do not disturb each other", () => {
+  const both = [new Crc64Nvme(), new Crc64Nvme()];
+  for (const piece of ["1234", "5", "6789"]) for (const crc of both) crc.update(Buffer.from(piece));
+  expect(both.map((crc) => crc.digest().toString("hex"))).toEqual([
+    "ae8b14860a799888",
+    "ae8b14860a799888",
+  ]);
+});
+
+function byDefinition(bytes: Uint8Array): bigint {
+  let crc = 0xffff_ffff_ffff_ffffn;
+  for (const byte of bytes) {
+    crc ^= BigInt(byte);
+    for (let bit = 0; bit < 8; bit += 1) {
+      crc = (crc >> 1n) ^ (crc & 1n ? 0x9a6c_9329_ac4b_c9b5n : 0n);
+    }
+  }
+  return crc ^ 0xffff_ffff_ffff_ffffn;
+}
