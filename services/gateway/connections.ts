@@ -1,0 +1,164 @@
+/** The connections below the exchanges: limits and time-outs, input that is not HTTP, and a quiet end. */
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from "node:http";
+import type { Server as SecureServer } from "node:https";
+import type { Socket } from "node:net";
+import { S3Error } from "#gateway/errors.ts";
+import type { Exchange } from "#gateway/exchange.ts";
+import { errorResponse } from "#gateway/respond.ts";
+import { XML_DECLARATION } from "#gateway/xml.ts";
+
+export type HttpServer = Server | SecureServer;
+
+/** For every server that speaks S3. */
+export const SERVER_OPTIONS: ServerOptions = {
+  maxHeaderSize: 16 * 1024,
+  headersTimeout: 60_000,
+  // Uploads may take hours; what must not last is silence (IDLE_MS).
+  requestTimeout: 0,
+  // Longer than the minute after which common proxies let go, so that it is they who close.
+  keepAliveTimeout: 75_000,
+  // Ours to answer, with a document.
+  requireHostHeader: false,
+};
+
+export class Connections {
+  readonly #servers: HttpServer[] = [];
+  readonly #current = new WeakMap<Socket, Exchange>();
+  readonly #heldBack = new WeakSet<IncomingMessage>();
+  readonly #identity: { readonly hostId: string; readonly newId: () => string };
+  #inFlight = 0;
+  #isDraining = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(identity: { readonly hostId: string; readonly newId: () => string }) {
+    this.#identity = identity;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  attach(
+    server: HttpServer,
+    listener: (incoming: IncomingMessage, outgoing: ServerResponse) => unknown,
+  ): void {
+    this.#servers.push(server);
+    // Headers are bounded in bytes. A bound in number would drop the rest silently, and with it what was signed.
+    server.maxHeadersCount = 0;
+    server.setTimeout(IDLE_MS);
+    server.on("request", listener);
+    server.on("checkContinue", (incoming, outgoing) => {
+      this.#heldBack.add(incoming);
+      listener(incoming, outgoing);
+    });
+    // Other expectations are ignored, as on AWS.
+    server.on("checkExpectation", listener);
+    server.on("timeout", (socket) => this.#timeOut(socket));
+    server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+      this.#refuseMalformed(error, socket as Socket);
+    });
+  }
+
+  /** The client sent `Expect: 100-continue`. */
+  holdsBodyBack(incoming: IncomingMessage): boolean {
+    return this.#heldBack.has(incoming);
+  }
+
+  enter(exchange: Exchange): void {
+    this.#inFlight++;
+    this.#current.set(exchange.incoming.socket, exchange);
+  }
+
+  leave({ incoming }: Exchange): void {
+    this.#inFlight--;
+    this.#current.delete(incoming.socket);
+    if (this.#inFlight === 0) this.#onIdle?.();
+  }
+
+  async drain(deadline: AbortSignal): Promise<void> {
+    this.#isDraining = true;
+    for (const server of this.#servers) {
+      server.close();
+      server.closeIdleConnections();
+    }
+    await this.#idle(deadline);
+    for (const server of this.#servers) server.closeAllConnections();
+  }
+
+  #idle(deadline: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#inFlight === 0 || deadline.aborted) {
+        resolve();
+        return;
+      }
+      deadline.addEventListener("abort", () => resolve(), { once: true });
+      this.#onIdle = resolve;
+    });
+  }
+
+  /** Nothing has moved on the connection for a while. Whose turn is it? */
+  #timeOut(socket: Socket): void {
+    const exchange = this.#current.get(socket);
+    if (exchange === undefined) {
+      socket.destroy();
+      return;
+    }
+    const { incoming, outgoing } = exchange;
+    if (outgoing.headersSent) {
+      socket.destroy();
+    } else if (incoming.complete || exchange.isBodyHeldBack || incoming.isPaused()) {
+      // Ours: a slow disk is no fault of the client.
+      socket.setTimeout(IDLE_MS);
+    } else {
+      this.#refuse(socket, new S3Error("RequestTimeout"));
+    }
+  }
+
+  #refuseMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
+    const isAnswering = this.#current.get(socket)?.outgoing.headersSent === true;
+    if (error.code === "ECONNRESET" || !socket.writable || isAnswering) {
+      socket.destroy();
+    } else if (error.code === "HPE_HEADER_OVERFLOW") {
+      this.#refuse(
+        socket,
+        new S3Error("RequestHeaderSectionTooLarge"),
+        "431 Request Header Fields Too Large",
+      );
+    } else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
+      this.#refuse(socket, new S3Error("RequestTimeout"));
+    } else {
+      this.#refuse(
+        socket,
+        new S3Error("BadRequest", { message: "The request is not valid HTTP." }),
+      );
+    }
+  }
+
+  /** Below HTTP: there is no response object to write to, or it must not be used any more. */
+  #refuse(socket: Socket, error: S3Error, statusLine = "400 Bad Request"): void {
+    const exchange = this.#current.get(socket);
+    if (exchange !== undefined) exchange.errorCode = error.code;
+    const { hostId, newId } = this.#identity;
+    const id = exchange?.id ?? newId();
+    const resource = exchange?.resource ?? "";
+    const { body } = errorResponse(error, { id, hostId, resource });
+    const document = XML_DECLARATION + body;
+    const head = [
+      `HTTP/1.1 ${statusLine}`,
+      `x-amz-request-id: ${id}`,
+      `x-amz-id-2: ${hostId}`,
+      "Server: Anybucket",
+      "Content-Type: application/xml",
+      `Content-Length: ${Buffer.byteLength(document)}`,
+      "Connection: close",
+    ];
+    socket.end(`${head.join("\r\n")}\r\n\r\n${document}`, () => socket.destroy());
+  }
+}
+
+/** Silence after which a connection is given up on, while it is the client's turn. */
+const IDLE_MS = 120_000;
