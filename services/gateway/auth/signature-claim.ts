@@ -1,0 +1,46 @@
+/** What a request says of its own signature, in the Authorization header or in the query. */
+import type { Scope } from "#gateway/auth/credential.ts";
+import { S3Error, type S3ErrorCode } from "#gateway/errors.ts";
+
+export interface SignatureClaim {
+  readonly accessKey: string;
+  readonly scope: Scope;
+  /** `20130524T000000Z`. */
+  readonly timestamp: string;
+  /** Sorted, without repetition, `host` among them. */
+  readonly signedHeaders: readonly string[];
+  /** In lower-case hex if it is one at all. */
+  readonly signature: string;
+}
+
+/** Distance between the client's clock and ours beyond which a request is refused. */
+export const CLOCK_SKEW_MAX_MS = 15 * 60 * 1000;
+
+/** Names of headers as they may stand in SignedHeaders: tokens of HTTP in lower case. */
+const HEADER_NAME = /^[0-9a-z!#$%&'*+.^_`|~-]+$/;
+
+export function parseSignedHeaders(text: string, code: S3ErrorCode): readonly string[] {
+  const names = text.split(";");
+  let previous = "";
+  for (const name of names) {
+    if (!HEADER_NAME.test(name) || name <= previous) {
+      throw new S3Error(code, {
+        message: `SignedHeaders must list the names of the signed headers in lower case, sorted, each once: "${text}".`,
+      });
+    }
+    previous = name;
+  }
+  return names;
+}
+
+/** As AWS answers, whichever headers they are. */
+export function headersNotSigned(names: readonly string[]): S3Error {
+  return new S3Error("AccessDenied", {
+    message: "There were headers present in the request which were not signed",
+    elements: { HeadersNotSigned: names.join(", ") },
+  });
+}
+
+export function isoDate(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, "Z");
+}

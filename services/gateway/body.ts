@@ -1,0 +1,315 @@
+/**
+ * A request's body: how long it is, how it is framed, and whether it is what the client said it would be.
+ * Everything is verified as the bytes pass; reading throws, at the latest at the end, when anything is wrong.
+ */
+import type { Readable } from "node:stream";
+import type { Authentication } from "#gateway/auth/authenticate.ts";
+import { ChunkedBody } from "#gateway/auth/chunked-body.ts";
+import type { Payload } from "#gateway/auth/payload.ts";
+import {
+  type AnnouncedDigests,
+  announcedDigests,
+  announcedTrailers,
+  BodyDigester,
+  parseChecksum,
+  unsupportedTrailer,
+} from "#gateway/body-digests.ts";
+import { type ByteSource, emptySource, StreamSource } from "#gateway/body-source.ts";
+import type { RequestBody, RequestHeaders } from "#gateway/context.ts";
+import { S3Error } from "#gateway/errors.ts";
+import type { BodyDigests, ChecksumAlgorithm, ObjectBody } from "#objects/model.ts";
+
+/** Nothing is read before the handler asks; `onFirstRead` is then the place to send `100 Continue`. */
+export function openBody(
+  stream: Readable,
+  { headers, payload }: Pick<Authentication, "headers" | "payload">,
+  onFirstRead?: () => void,
+): RequestBody {
+  return new VerifiedBody({
+    headers,
+    payload,
+    framing: () => readFraming(headers, payload),
+    source: () => new StreamSource(stream, onFirstRead),
+    sizes: { minBytes: 0, maxBytes: UPLOAD_BYTES_MAX },
+  });
+}
+
+/** The file of a form: it ends where the form says, and its fields stand for headers. */
+export function openFormFile(
+  file: ByteSource,
+  {
+    headers,
+    payload,
+    fileSizes,
+  }: Pick<Authentication, "headers" | "payload"> & { readonly fileSizes: SizeRange },
+): RequestBody {
+  return new VerifiedBody({
+    headers,
+    payload,
+    framing: () => ({ size: undefined, isOpenEnded: true, trailers: undefined }),
+    source: () => file,
+    sizes: {
+      minBytes: fileSizes.minBytes,
+      maxBytes: Math.min(fileSizes.maxBytes, UPLOAD_BYTES_MAX),
+    },
+  });
+}
+
+/** Inclusive. */
+export interface SizeRange {
+  readonly minBytes: number;
+  readonly maxBytes: number;
+}
+
+/** S3's largest single upload; it ends bodies that do not say how long they are. */
+const UPLOAD_BYTES_MAX = 5 * 2 ** 30;
+
+interface Framing {
+  /** As announced. */
+  readonly size: number | undefined;
+  /** The body has an end of its own, so that it needs no size. */
+  readonly isOpenEnded: boolean;
+  /** Of aws-chunked with a trailer. */
+  readonly trailers: readonly string[] | undefined;
+}
+
+function readFraming(headers: RequestHeaders, payload: Payload): Framing {
+  const isOpenEnded = headers.get("transfer-encoding") !== undefined;
+  const trailers = payload.mode.endsWith("-trailer") ? announcedTrailers(headers) : undefined;
+  if (!trailers && headers.get("x-amz-trailer") !== undefined) throw unsupportedTrailer();
+  if (payload.mode === "hash" || payload.mode === "unsigned") {
+    const length = headers.get("content-length");
+    return { size: length === undefined ? undefined : Number(length), isOpenEnded, trailers };
+  }
+  return { size: decodedLength(headers), isOpenEnded, trailers };
+}
+
+function decodedLength(headers: RequestHeaders): number {
+  const text = headers.get("x-amz-decoded-content-length");
+  if (text === undefined) throw new S3Error("MissingContentLength");
+  const length = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(length)) return length;
+  throw new S3Error("InvalidArgument", {
+    message: "The value of x-amz-decoded-content-length is not a length.",
+    elements: { ArgumentName: "x-amz-decoded-content-length", ArgumentValue: text },
+  });
+}
+
+interface BodyParts {
+  readonly headers: RequestHeaders;
+  readonly payload: Payload;
+  readonly framing: () => Framing;
+  readonly source: () => ByteSource;
+  readonly sizes: SizeRange;
+}
+
+class VerifiedBody implements RequestBody {
+  readonly #parts: BodyParts;
+  #framing: Framing | undefined;
+  #announced: AnnouncedDigests | undefined;
+  #isTaken = false;
+
+  constructor(parts: BodyParts) {
+    this.#parts = parts;
+  }
+
+  get size(): number | undefined {
+    return this.#frame().size;
+  }
+
+  get hasDigest(): boolean {
+    const { contentMd5, algorithm } = this.#digests();
+    return contentMd5 !== undefined || algorithm !== undefined;
+  }
+
+  get checksumAlgorithm(): ChecksumAlgorithm | undefined {
+    return this.#digests().algorithm;
+  }
+
+  async document(limitBytes: number): Promise<Buffer> {
+    const { size } = this.#frame();
+    if (size !== undefined && size > limitBytes) throw new S3Error("MaxMessageLengthExceeded");
+    const digests = this.#digests();
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    for await (const piece of this.#take({
+      md5: digests.contentMd5 !== undefined,
+      algorithm: digests.algorithm,
+    })) {
+      length += piece.length;
+      if (length > limitBytes) throw new S3Error("MaxMessageLengthExceeded");
+      pieces.push(piece);
+    }
+    const [only] = pieces;
+    return pieces.length === 1 && only instanceof Buffer ? only : Buffer.concat(pieces, length);
+  }
+
+  object({ checksum }: { checksum: ChecksumAlgorithm | undefined }): ObjectBody {
+    const { size, isOpenEnded } = this.#frame();
+    if (size === undefined && !isOpenEnded) throw new S3Error("MissingContentLength");
+    return this.#take({ md5: true, algorithm: this.#digests().algorithm ?? checksum });
+  }
+
+  #take(wanted: { md5: boolean; algorithm: ChecksumAlgorithm | undefined }): PassingBody {
+    if (this.#isTaken) throw new Error("Cannot read the body of a request: it has been read");
+    this.#isTaken = true;
+    const { payload, source, sizes } = this.#parts;
+    const { size, isOpenEnded, trailers } = this.#frame();
+    const isFramed = payload.mode !== "hash" && payload.mode !== "unsigned";
+    const isEmpty = !isFramed && !isOpenEnded && (size ?? 0) === 0;
+    return new PassingBody({
+      size: isEmpty ? 0 : size,
+      sizes,
+      source: isEmpty ? () => emptySource : source,
+      framing: isFramed
+        ? new ChunkedBody({ decodedLength: size ?? 0, signing: payload.signing, trailers })
+        : undefined,
+      announced: this.#digests(),
+      sha256: payload.sha256,
+      digester: new BodyDigester({ ...wanted, sha256: payload.sha256 !== undefined }),
+      algorithm: wanted.algorithm,
+    });
+  }
+
+  #frame(): Framing {
+    this.#framing ??= this.#parts.framing();
+    return this.#framing;
+  }
+
+  #digests(): AnnouncedDigests {
+    this.#announced ??= announcedDigests(this.#parts.headers, this.#frame().trailers);
+    return this.#announced;
+  }
+}
+
+interface PassingParts {
+  readonly size: number | undefined;
+  readonly sizes: SizeRange;
+  readonly source: () => ByteSource;
+  readonly framing: ChunkedBody | undefined;
+  readonly announced: AnnouncedDigests;
+  /** What the payload's SHA-256 must be. */
+  readonly sha256: Buffer | undefined;
+  readonly digester: BodyDigester;
+  readonly algorithm: ChecksumAlgorithm | undefined;
+}
+
+/** The bytes on their way through, read once. */
+class PassingBody implements ObjectBody {
+  readonly size: number | undefined;
+  readonly #parts: PassingParts;
+  #received = 0;
+  #isVerified = false;
+
+  constructor(parts: PassingParts) {
+    this.size = parts.size;
+    this.#parts = parts;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    const { framing } = this.#parts;
+    const source = this.#parts.source();
+    for (;;) {
+      const piece = await source.next();
+      if (!piece) break;
+      if (framing) {
+        for (const slice of framing.push(piece)) {
+          this.#digest(slice);
+          yield slice;
+        }
+        continue;
+      }
+      this.#digest(piece);
+      if (this.#received === this.size) {
+        this.#verify(undefined);
+        yield piece;
+        return;
+      }
+      yield piece;
+    }
+    this.#verify(framing?.end());
+  }
+
+  digests(): BodyDigests {
+    if (!this.#isVerified) throw new Error("Cannot tell the digests of a body: it has not ended");
+    const { digester, algorithm } = this.#parts;
+    return {
+      md5: digester.md5,
+      checksum: algorithm && {
+        algorithm,
+        type: "FULL_OBJECT",
+        value: digester.checksum.toString("base64"),
+      },
+    };
+  }
+
+  #digest(piece: Uint8Array): void {
+    const { digester, sizes } = this.#parts;
+    const isFirst = this.#received === 0;
+    this.#received += piece.length;
+    if (this.size !== undefined && this.#received > this.size) throw new S3Error("IncompleteBody");
+    if (this.size === undefined && this.#received > sizes.maxBytes) {
+      throw outOfRange("EntityTooLarge", this.#received, { MaxSizeAllowed: sizes.maxBytes });
+    }
+    if (isFirst && this.#received === this.size) digester.whole(piece);
+    else digester.update(piece);
+  }
+
+  #verify(trailers: ReadonlyMap<string, string> | undefined): void {
+    const { digester, sizes, announced, sha256 } = this.#parts;
+    if (this.size !== undefined && this.#received !== this.size) {
+      throw new S3Error("IncompleteBody");
+    }
+    if (this.#received < sizes.minBytes) {
+      throw outOfRange("EntityTooSmall", this.#received, { MinSizeAllowed: sizes.minBytes });
+    }
+    digester.finish();
+    if (sha256 && !sha256.equals(digester.sha256)) throw wrongSha256(sha256, digester.sha256);
+    const { contentMd5, algorithm } = announced;
+    if (contentMd5 && !contentMd5.equals(digester.md5)) throw wrongMd5(contentMd5, digester.md5);
+    if (algorithm) verifyChecksum(algorithm, announced, { trailers, computed: digester.checksum });
+    this.#isVerified = true;
+  }
+}
+
+function verifyChecksum(
+  algorithm: ChecksumAlgorithm,
+  { checksum }: AnnouncedDigests,
+  { trailers, computed }: { trailers: ReadonlyMap<string, string> | undefined; computed: Buffer },
+): void {
+  const inTrailer = trailers?.get(`x-amz-checksum-${algorithm.toLowerCase()}`);
+  const expected = checksum ?? parseChecksum(algorithm, inTrailer ?? "");
+  if (expected.equals(computed)) return;
+  throw new S3Error("BadDigest", {
+    message: `The ${algorithm} you specified did not match the calculated checksum.`,
+  });
+}
+
+function wrongSha256(expected: Buffer, computed: Buffer): S3Error {
+  return new S3Error("XAmzContentSHA256Mismatch", {
+    elements: {
+      ClientComputedContentSHA256: expected.toString("hex"),
+      S3ComputedContentSHA256: computed.toString("hex"),
+    },
+  });
+}
+
+function wrongMd5(expected: Buffer, computed: Buffer): S3Error {
+  return new S3Error("BadDigest", {
+    message: "The Content-MD5 you specified did not match what we received.",
+    elements: {
+      ExpectedDigest: expected.toString("base64"),
+      CalculatedDigest: computed.toString("base64"),
+    },
+  });
+}
+
+function outOfRange(
+  code: "EntityTooLarge" | "EntityTooSmall",
+  proposed: number,
+  limit: Readonly<Record<string, number>>,
+): S3Error {
+  const numbers = { ProposedSize: proposed, ...limit };
+  const elements = Object.entries(numbers).map(([name, bytes]) => [name, String(bytes)]);
+  return new S3Error(code, { elements: Object.fromEntries(elements) });
+}
