@@ -30,7 +30,7 @@ export function openBody(
     payload,
     framing: () => readFraming(headers, payload),
     source: () => new StreamSource(stream, onFirstRead),
-    sizes: { minBytes: 0, maxBytes: UPLOAD_BYTES_MAX },
+    sizes: ANY_SIZE,
   });
 }
 
@@ -48,10 +48,7 @@ export function openFormFile(
     payload,
     framing: () => ({ size: undefined, isOpenEnded: true, trailers: undefined }),
     source: () => file,
-    sizes: {
-      minBytes: fileSizes.minBytes,
-      maxBytes: Math.min(fileSizes.maxBytes, UPLOAD_BYTES_MAX),
-    },
+    sizes: fileSizes,
   });
 }
 
@@ -61,8 +58,8 @@ export interface SizeRange {
   readonly maxBytes: number;
 }
 
-/** S3's largest single upload; it ends bodies that do not say how long they are. */
-const UPLOAD_BYTES_MAX = 5 * 2 ** 30;
+/** Handlers know what is too large for them. */
+const ANY_SIZE: SizeRange = { minBytes: 0, maxBytes: Number.MAX_SAFE_INTEGER };
 
 interface Framing {
   /** As announced. */
@@ -248,7 +245,7 @@ class PassingBody implements ObjectBody {
     const isFirst = this.#received === 0;
     this.#received += piece.length;
     if (this.size !== undefined && this.#received > this.size) throw new S3Error("IncompleteBody");
-    if (this.size === undefined && this.#received > sizes.maxBytes) {
+    if (this.#received > sizes.maxBytes) {
       throw outOfRange("EntityTooLarge", this.#received, { MaxSizeAllowed: sizes.maxBytes });
     }
     if (isFirst && this.#received === this.size) digester.whole(piece);

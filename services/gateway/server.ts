@@ -150,15 +150,11 @@ export class Gateway {
   }
 
   #authenticate(exchange: Exchange, { operation }: Match): void {
-    const { incoming, method } = exchange;
+    const { incoming, method, sent } = exchange;
     const { users, settings, clock } = this.#parts;
+    const { rawPath, rawQuery } = splitTarget(incoming.url ?? "");
     const authentication = authenticate(
-      {
-        method,
-        rawTarget: incoming.url ?? "",
-        rawHeaders: incoming.rawHeaders,
-        streams: operation.streams === true,
-      },
+      { method, rawPath, rawQuery, headers: sent, streams: operation.streams === true },
       { users, keys: this.#keys, region: settings.region, nowMs: clock.now() },
     );
     exchange.authentication = authentication;

@@ -4,7 +4,7 @@ import type { Caller, User } from "#access/users.ts";
 import { parseBasicDate } from "#gateway/auth/amz-date.ts";
 import { type Authentication, twoMechanisms, type Verifier } from "#gateway/auth/authenticate.ts";
 import { unsupportedMechanism } from "#gateway/auth/authorization-header.ts";
-import { ALGORITHM, parseTarget } from "#gateway/auth/canonical-request.ts";
+import { ALGORITHM, parseParameters } from "#gateway/auth/canonical-request.ts";
 import { parseCredential } from "#gateway/auth/credential.ts";
 import type { PostForm } from "#gateway/auth/multipart-form.ts";
 import { UNSIGNED } from "#gateway/auth/payload.ts";
@@ -16,8 +16,7 @@ import type { SizeRange } from "#gateway/body.ts";
 import { S3Error } from "#gateway/errors.ts";
 
 export interface FormRequest {
-  /** Node's `url`. */
-  readonly rawTarget: string;
+  readonly rawQuery: string;
   readonly authorization: string | undefined;
   readonly bucketName: string;
   readonly form: PostForm;
@@ -31,11 +30,11 @@ export interface FormAuthentication extends Authentication {
 
 /** `legacySignatures`: whether the older form, signed with HMAC-SHA1, will do. */
 export function authenticateForm(
-  { rawTarget, authorization, bucketName, form }: FormRequest,
+  { rawQuery, authorization, bucketName, form }: FormRequest,
   verifier: Verifier & { readonly legacySignatures: boolean },
 ): FormAuthentication {
   if (authorization) throw twoMechanisms(authorization);
-  if (querySignature(parseTarget(rawTarget).parameters)) throw twoMechanisms("");
+  if (querySignature(parseParameters(rawQuery))) throw twoMechanisms("");
   const fields = withKey(form);
   if (fields.has("x-amz-security-token")) throw new S3Error("InvalidToken");
   const caller = callerOf(fields, verifier);

@@ -5,12 +5,12 @@ import {
   unsupportedMechanism,
 } from "#gateway/auth/authorization-header.ts";
 import {
+  type CanonicalParameter,
   canonicalHeaderValue,
   canonicalPath,
   canonicalQuery,
   canonicalRequest,
-  parseTarget,
-  type RequestTarget,
+  parseParameters,
   stringToSign,
 } from "#gateway/auth/canonical-request.ts";
 import {
@@ -26,7 +26,7 @@ import {
   querySignature,
   signedParameters,
 } from "#gateway/auth/presigned-url.ts";
-import { HeaderList } from "#gateway/auth/request-headers.ts";
+import { HeaderList, HoistedHeaders } from "#gateway/auth/request-headers.ts";
 import { headersNotSigned, type SignatureClaim } from "#gateway/auth/signature-claim.ts";
 import { isSignatureOf, type SigningKeys } from "#gateway/auth/signing-key.ts";
 import type { AuthMode, RequestHeaders } from "#gateway/context.ts";
@@ -35,10 +35,10 @@ import { S3Error } from "#gateway/errors.ts";
 /** A request as it came from the wire. */
 export interface UnverifiedRequest {
   readonly method: string;
-  /** Node's `url`: exactly what stood in the request line. */
-  readonly rawTarget: string;
-  /** Node's `rawHeaders`. */
-  readonly rawHeaders: readonly string[];
+  /** The parts of the target, exactly as they stood in the request line. */
+  readonly rawPath: string;
+  readonly rawQuery: string;
+  readonly headers: RequestHeaders;
   /** Whether the operation takes aws-chunked bodies (its row's `streams`). */
   readonly streams: boolean;
 }
@@ -60,23 +60,21 @@ export interface Verifier {
 }
 
 export function authenticate(request: UnverifiedRequest, verifier: Verifier): Authentication {
-  const headers = HeaderList.fromRaw(request.rawHeaders);
-  const target = parseTarget(request.rawTarget);
-  refuseToken(headers, target);
+  const { headers, streams } = request;
+  const parameters = parseParameters(request.rawQuery);
+  refuseToken(headers, parameters);
   const authorization = headers.get("authorization");
-  const inQuery = querySignature(target.parameters);
+  const inQuery = querySignature(parameters);
   if (authorization && inQuery) throw twoMechanisms(authorization);
   if (inQuery === "version-2") throw unsupportedMechanism();
-  if (inQuery) return authenticateQuery(request, { headers, target }, verifier);
-  if (authorization) {
-    return authenticateHeader(request, { headers, target, authorization }, verifier);
-  }
+  if (inQuery) return authenticateQuery(request, parameters, verifier);
+  if (authorization) return authenticateHeader(request, { parameters, authorization }, verifier);
   const value = headers.get("x-amz-content-sha256") ?? UNSIGNED_PAYLOAD;
   return {
     caller: { kind: "anonymous" },
     mode: "anonymous",
-    payload: parsePayload(value, { streams: request.streams, signing: undefined }),
-    headers: headers.withoutTransferEncoding(),
+    payload: parsePayload(value, { streams, signing: undefined }),
+    headers,
   };
 }
 
@@ -91,10 +89,10 @@ export function twoMechanisms(authorization: string): S3Error {
 
 function authenticateHeader(
   request: UnverifiedRequest,
-  parsed: { headers: HeaderList; target: RequestTarget; authorization: string },
+  parsed: { parameters: readonly CanonicalParameter[]; authorization: string },
   verifier: Verifier,
 ): Authentication {
-  const { headers, target } = parsed;
+  const { headers, streams } = request;
   const claim = parseAuthorizationHeader(parsed.authorization, { headers, ...verifier });
   const value = headers.get("x-amz-content-sha256");
   if (value === undefined) {
@@ -102,43 +100,30 @@ function authenticateHeader(
       message: "Missing required header for this request: x-amz-content-sha256",
     });
   }
-  const query = canonicalQuery(target.parameters);
-  const { caller, signing } = verify(
-    claim,
-    { request, headers, target, query, payload: value },
-    verifier,
-  );
-  return {
-    caller,
-    mode: "header",
-    payload: parsePayload(value, { streams: request.streams, signing }),
-    headers: headers.withoutTransferEncoding(),
-  };
+  const query = canonicalQuery(parsed.parameters);
+  const { caller, signing } = verify(claim, { request, query, payload: value }, verifier);
+  return { caller, mode: "header", payload: parsePayload(value, { streams, signing }), headers };
 }
 
 function authenticateQuery(
   request: UnverifiedRequest,
-  parsed: { headers: HeaderList; target: RequestTarget },
+  parameters: readonly CanonicalParameter[],
   verifier: Verifier,
 ): Authentication {
-  const { headers, target } = parsed;
-  const claim = parsePresignedUrl(target.parameters, verifier);
-  const signed = signedParameters(target.parameters);
+  const { headers, streams } = request;
+  const claim = parsePresignedUrl(parameters, verifier);
   const header = headers.get("x-amz-content-sha256");
   const signedHeader = claim.signedHeaders.includes("x-amz-content-sha256") ? header : undefined;
   const value = claim.payload ?? signedHeader ?? UNSIGNED_PAYLOAD;
-  const query = canonicalQuery(signed);
-  const { caller, signing } = verify(
-    claim,
-    { request, headers, target, query, payload: value },
-    verifier,
-  );
-  const payload = parsePayload(value, { streams: request.streams, signing });
+  const query = canonicalQuery(signedParameters(parameters));
+  const { caller, signing } = verify(claim, { request, query, payload: value }, verifier);
+  const payload = parsePayload(value, { streams, signing });
+  const hoisted = HeaderList.fromEntries(hoistedHeaders(parameters));
   return {
     caller,
     mode: "query",
     payload: payload === UNSIGNED ? unsignedUnlessHashed(header) : payload,
-    headers: withHoisted(headers, target).withoutTransferEncoding(),
+    headers: new HoistedHeaders({ sent: headers, hoisted }),
   };
 }
 
@@ -150,15 +135,8 @@ function unsignedUnlessHashed(header: string | undefined): Payload {
   return payload;
 }
 
-function withHoisted(headers: HeaderList, target: RequestTarget): HeaderList {
-  const hoisted = [...hoistedHeaders(target.parameters)];
-  return hoisted.length === 0
-    ? headers
-    : HeaderList.fromEntries([...hoisted, ...headers.entries()]);
-}
-
 /** Temporary credentials need STS, which is not there. */
-function refuseToken(headers: HeaderList, { parameters }: RequestTarget): void {
+function refuseToken(headers: RequestHeaders, parameters: readonly CanonicalParameter[]): void {
   const isThere =
     headers.get("x-amz-security-token") !== undefined ||
     parameters.some(([name]) => name.toLowerCase() === "x-amz-security-token");
@@ -167,8 +145,6 @@ function refuseToken(headers: HeaderList, { parameters }: RequestTarget): void {
 
 interface SignedText {
   readonly request: UnverifiedRequest;
-  readonly headers: HeaderList;
-  readonly target: RequestTarget;
   /** Canonical. */
   readonly query: string;
   readonly payload: string;
@@ -179,20 +155,20 @@ function verify(
   text: SignedText,
   { users, keys }: Verifier,
 ): { caller: Caller; signing: ChunkSigning } {
-  refuseUnsigned(claim, text.headers);
+  refuseUnsigned(claim, text.request.headers);
   const user = users.byAccessKey(claim.accessKey);
   if (!user) {
     throw new S3Error("InvalidAccessKeyId", { elements: { AWSAccessKeyId: claim.accessKey } });
   }
   const key = keys.of(user.secretKey, claim.scope);
-  const signed = signedHeaderLines(claim, text.headers);
+  const signed = signedHeaderLines(claim, text.request.headers);
   const ours = { timestamp: claim.timestamp, scope: claim.scope.text };
   const isSigned = (path: string, query: string) => {
     const canonical = describe(claim, text, { path, query, headers: signed.lines });
     return isSignatureOf(claim.signature, key, stringToSign(ours, canonical));
   };
 
-  const path = canonicalPath(text.target.rawPath);
+  const path = canonicalPath(text.request.rawPath);
   const isGood = isSigned(path, text.query) || isSignedAsSent(path, text, isSigned);
   if (!isGood || signed.isMissingOne) {
     throw signatureDoesNotMatch(
@@ -212,10 +188,10 @@ function verify(
  */
 function isSignedAsSent(
   path: string,
-  { target, query }: SignedText,
+  { request, query }: SignedText,
   isSigned: (path: string, query: string) => boolean,
 ): boolean {
-  const { rawPath, rawQuery } = target;
+  const { rawPath, rawQuery } = request;
   if (path !== rawPath && isSigned(rawPath, query)) return true;
   // A presigned query never equals what was signed: the signature has been added to it.
   return query !== rawQuery && isSigned(rawPath, rawQuery);
@@ -235,20 +211,18 @@ function describe(
 }
 
 /** Every `x-amz-*` header must be signed, or someone on the way could add one. Of x-amz-content-sha256 the value is signed anyway. */
-function refuseUnsigned({ signedHeaders }: SignatureClaim, headers: HeaderList): void {
+function refuseUnsigned({ signedHeaders }: SignatureClaim, headers: RequestHeaders): void {
   const signed = new Set(signedHeaders);
   const unsigned: string[] = signed.has("host") ? [] : ["host"];
-  for (const name of headers.names()) {
-    if (name.startsWith("x-amz-") && !signed.has(name) && name !== "x-amz-content-sha256") {
-      unsigned.push(name);
-    }
+  for (const [name] of headers.withPrefix("x-amz-")) {
+    if (!signed.has(name) && name !== "x-amz-content-sha256") unsigned.push(name);
   }
   if (unsigned.length > 0) throw headersNotSigned(unsigned);
 }
 
 function signedHeaderLines(
   { signedHeaders }: SignatureClaim,
-  headers: HeaderList,
+  headers: RequestHeaders,
 ): { lines: string; isMissingOne: boolean } {
   let lines = "";
   let isMissingOne = false;

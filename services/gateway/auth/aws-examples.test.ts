@@ -5,6 +5,7 @@ import { UserTable } from "#access/users-file.ts";
 import { type Authentication, authenticate } from "#gateway/auth/authenticate.ts";
 import { authenticateForm } from "#gateway/auth/authenticate-form.ts";
 import { ChunkedBody } from "#gateway/auth/chunked-body.ts";
+import { HeaderList } from "#gateway/auth/request-headers.ts";
 import { SigningKeys } from "#gateway/auth/signing-key.ts";
 import { openBody } from "#gateway/body.ts";
 import { emptySource } from "#gateway/body-source.ts";
@@ -33,7 +34,10 @@ function signed(request: {
   const names = Object.keys(request.headers).map((name) => name.toLowerCase());
   const authorization = `AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=${names.toSorted().join(";")},Signature=${request.signature}`;
   const rawHeaders = Object.entries({ ...request.headers, Authorization: authorization }).flat();
-  return authenticate({ ...request, rawHeaders, streams: request.streams ?? false }, verifier());
+  const [rawPath = "", rawQuery = ""] = request.rawTarget.split("?");
+  const headers = HeaderList.fromRaw(rawHeaders);
+  const { method, streams = false } = request;
+  return authenticate({ method, rawPath, rawQuery, headers, streams }, verifier());
 }
 
 const COMMON = {
@@ -101,9 +105,10 @@ test("AWS's example of a presigned URL", () => {
   const { mode, payload } = authenticate(
     {
       method: "GET",
-      rawTarget:
-        "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
-      rawHeaders: ["Host", "examplebucket.s3.amazonaws.com"],
+      rawPath: "/test.txt",
+      rawQuery:
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
+      headers: HeaderList.fromRaw(["Host", "examplebucket.s3.amazonaws.com"]),
       streams: false,
     },
     verifier(Date.UTC(2013, 4, 24, 23, 59, 59)),
@@ -144,7 +149,6 @@ test("AWS's example of a body in signed chunks", async () => {
   expect(framed.length).toBe(66824);
   const body = openBody(Readable.from([Buffer.from(framed)]), authentication);
   expect((await body.document(100_000)).equals(Buffer.alloc(66560, "a"))).toBe(true);
-  expect(authentication.headers.get("content-encoding")).toBeUndefined();
 });
 
 test("AWS's example of signed chunks with a signed trailer", () => {
@@ -217,7 +221,7 @@ test("AWS's example of a browser form", () => {
     file: emptySource,
   };
   const { caller, headers } = authenticateForm(
-    { rawTarget: "/", authorization: undefined, bucketName: "sigv4examplebucket", form },
+    { rawQuery: "", authorization: undefined, bucketName: "sigv4examplebucket", form },
     { ...verifier(Date.UTC(2015, 11, 30)), legacySignatures: false },
   );
   expect(caller).toEqual({ kind: "user", user: USER });

@@ -11,23 +11,23 @@ export const ALGORITHM = "AWS4-HMAC-SHA256";
 /** A query parameter in canonical encoding. */
 export type CanonicalParameter = readonly [name: string, value: string];
 
-export interface RequestTarget {
-  readonly rawPath: string;
-  readonly rawQuery: string;
-  /** In the client's order. */
-  readonly parameters: readonly CanonicalParameter[];
-}
-
-export function parseTarget(rawTarget: string): RequestTarget {
-  const mark = rawTarget.indexOf("?");
-  if (mark === -1) return { rawPath: rawTarget, rawQuery: "", parameters: [] };
-  const rawQuery = rawTarget.slice(mark + 1);
-  return { rawPath: rawTarget.slice(0, mark), rawQuery, parameters: parseParameters(rawQuery) };
-}
-
 /** The path as S3's signers encode it: everything but unreserved characters and the slash. */
 export function canonicalPath(rawPath: string): string {
   return encodeOnce(rawPath, true);
+}
+
+/** In the client's order. `rawQuery` is what stands behind the question mark. */
+export function parseParameters(rawQuery: string): readonly CanonicalParameter[] {
+  const parameters: CanonicalParameter[] = [];
+  if (rawQuery === "") return parameters;
+  for (const pair of rawQuery.split("&")) {
+    if (pair === "") continue;
+    const equals = pair.indexOf("=");
+    const name = equals === -1 ? pair : pair.slice(0, equals);
+    const value = equals === -1 ? "" : pair.slice(equals + 1);
+    parameters.push([encodeOnce(name, false), encodeOnce(value, false)]);
+  }
+  return parameters;
 }
 
 /** Sorted by name, then by value, after encoding. */
@@ -73,18 +73,6 @@ export function decodeParameter(canonical: string): string {
   } catch (cause) {
     throw new S3Error("InvalidURI", { cause });
   }
-}
-
-function parseParameters(rawQuery: string): CanonicalParameter[] {
-  const parameters: CanonicalParameter[] = [];
-  for (const pair of rawQuery.split("&")) {
-    if (pair === "") continue;
-    const equals = pair.indexOf("=");
-    const name = equals === -1 ? pair : pair.slice(0, equals);
-    const value = equals === -1 ? "" : pair.slice(equals + 1);
-    parameters.push([encodeOnce(name, false), encodeOnce(value, false)]);
-  }
-  return parameters;
 }
 
 function byNameThenValue(left: CanonicalParameter, right: CanonicalParameter): number {

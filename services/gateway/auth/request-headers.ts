@@ -48,7 +48,7 @@ export class HeaderList implements RequestHeaders {
     return new HeaderList(values);
   }
 
-  /** From what stands for headers: a form's fields, a presigned URL's parameters. */
+  /** From what stands for headers: a form's fields, a presigned URL's parameters. Names in lower case. */
   static fromEntries(entries: Iterable<readonly [name: string, value: string]>): HeaderList {
     return new HeaderList(new Map(entries));
   }
@@ -57,32 +57,31 @@ export class HeaderList implements RequestHeaders {
     return this.#values.get(name);
   }
 
-  names(): Iterable<string> {
-    return this.#values.keys();
-  }
-
-  entries(): Iterable<readonly [name: string, value: string]> {
-    return this.#values;
-  }
-
   withPrefix(prefix: string): readonly (readonly [name: string, value: string])[] {
     const found: (readonly [string, string])[] = [];
     for (const entry of this.#values) if (entry[0].startsWith(prefix)) found.push(entry);
     return found;
   }
+}
 
-  /** `aws-chunked` names the transfer, not the object: it is taken out of Content-Encoding. */
-  withoutTransferEncoding(): HeaderList {
-    const encoding = this.#values.get("content-encoding");
-    if (encoding === undefined || !encoding.toLowerCase().includes("aws-chunked")) return this;
-    const kept = encoding
-      .split(",")
-      .map((coding) => coding.trim())
-      .filter((coding) => coding !== "" && coding.toLowerCase() !== "aws-chunked");
-    const values = new Map(this.#values);
-    if (kept.length === 0) values.delete("content-encoding");
-    else values.set("content-encoding", kept.join(", "));
-    return new HeaderList(values);
+/** Headers that a presigned URL carries as parameters, beside those that were sent, which count first. */
+export class HoistedHeaders implements RequestHeaders {
+  readonly #sent: RequestHeaders;
+  readonly #hoisted: RequestHeaders;
+
+  constructor({ sent, hoisted }: { sent: RequestHeaders; hoisted: RequestHeaders }) {
+    this.#sent = sent;
+    this.#hoisted = hoisted;
+  }
+
+  get(name: string): string | undefined {
+    return this.#sent.get(name) ?? this.#hoisted.get(name);
+  }
+
+  withPrefix(prefix: string): readonly (readonly [name: string, value: string])[] {
+    const hoisted = this.#hoisted.withPrefix(prefix);
+    const isAlone = ([name]: readonly [string, string]) => this.#sent.get(name) === undefined;
+    return [...this.#sent.withPrefix(prefix), ...hoisted.filter(isAlone)];
   }
 }
 
