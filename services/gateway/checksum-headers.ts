@@ -2,13 +2,7 @@
 import type { RequestHeaders, S3Request } from "#gateway/context.ts";
 import { S3Error } from "#gateway/errors.ts";
 import { CHECKSUM_BYTES } from "#lib/checksums.ts";
-import type {
-  Checksum,
-  ChecksumAlgorithm,
-  ChecksumType,
-  ObjectVersion,
-  UploadPart,
-} from "#objects/model.ts";
+import type { Checksum, ChecksumAlgorithm, ChecksumType, ObjectVersion } from "#objects/model.ts";
 
 /** What is computed when the client names nothing else, as AWS does since 2025. */
 export const DEFAULT_CHECKSUM: ChecksumAlgorithm = "CRC64NVME";
@@ -57,7 +51,9 @@ export function addPartChecksumHeader(
 }
 
 /** `<ChecksumCRC32>…</ChecksumCRC32>` of a part; base64 needs no escaping. */
-export function partChecksumElement(checksum: UploadPart["checksum"]): string {
+export function partChecksumElement(
+  checksum: Pick<Checksum, "algorithm" | "value"> | undefined,
+): string {
   if (!checksum) return "";
   const name = CHECKSUM_ELEMENTS[checksum.algorithm];
   return `<${name}>${checksum.value}</${name}>`;

@@ -12,7 +12,6 @@ export async function createBucket(request: S3Request, parts: Parts): Promise<S3
   const { objects, settings } = parts;
   if (!isBucketName(name))
     throw new S3Error("InvalidBucketName", { elements: { BucketName: name } });
-  refuseObjectLock(request);
   const ownership = requestedOwnership(request) ?? settings.defaultOwnership;
   const acl = bucketAcl(request, ownership);
   const region = await locationConstraint(request, settings);
@@ -35,13 +34,6 @@ export function parseOwnership(text: string): Ownership | undefined {
 
 const CONFIGURATION_BYTES_MAX = 64 * 1024;
 const REGION = /^[A-Za-z0-9-]{1,63}$/;
-
-function refuseObjectLock(request: S3Request): void {
-  const header = "x-amz-bucket-object-lock-enabled";
-  if (request.headers.get(header)?.toLowerCase() === "true") {
-    throw new S3Error("NotImplemented", { elements: { Header: header } });
-  }
-}
 
 function requestedOwnership(request: S3Request): Ownership | undefined {
   const header = request.headers.get("x-amz-object-ownership");
