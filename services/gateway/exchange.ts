@@ -4,15 +4,15 @@ import type { TLSSocket } from "node:tls";
 import { decide } from "#access/authorise.ts";
 import type { Caller } from "#access/users.ts";
 import type { Authentication } from "#gateway/auth/authenticate.ts";
-import { openBody } from "#gateway/body.ts";
 import type { Query, RequestBody, RequestHeaders, S3Request } from "#gateway/context.ts";
 import { S3Error } from "#gateway/errors.ts";
 import type { OperationName } from "#gateway/operations.ts";
 import { parseQuery } from "#gateway/query.ts";
-import type { Match } from "#gateway/route.ts";
+import type { Match, Target } from "#gateway/route.ts";
 import type { Bucket, ObjectVersion } from "#objects/model.ts";
 
 const NO_HEADERS: RequestHeaders = { get: () => undefined, withPrefix: () => [] };
+const NO_TARGET: Target = { rawPath: "", rawQuery: "", authority: undefined };
 const ANONYMOUS: Caller = { kind: "anonymous" };
 
 /** What is to be known of a request once it is over: for the access log and the metrics. */
@@ -45,6 +45,7 @@ export class Exchange implements S3Request {
   readonly expectsContinue: boolean;
   readonly startedMs: number;
 
+  target: Target = NO_TARGET;
   bucketName = "";
   key = "";
   isVirtualHost = false;
@@ -57,15 +58,19 @@ export class Exchange implements S3Request {
   /** As the caller proved to have sent them; for a form, its fields. */
   headers: RequestHeaders = NO_HEADERS;
   caller: Caller = ANONYMOUS;
-  authentication: Authentication | undefined = undefined;
   bucket: Bucket | undefined = undefined;
   /** Bytes of the answer's body that were handed to the connection. */
   bytesOut = 0;
   errorCode: string | undefined = undefined;
+  /** All of the answer was handed to the connection, though it may not have been ended yet. */
+  hasAnswered = false;
   /** The connection ended before the answer did. */
   isGone = false;
 
+  /** Asked for at once: a closed socket no longer knows it. */
+  readonly #remote: string | undefined;
   #hasContinued = false;
+  #openBody: ((onFirstRead: () => void) => RequestBody) | undefined;
   #body: RequestBody | undefined;
   #abort: AbortController | undefined;
 
@@ -82,6 +87,7 @@ export class Exchange implements S3Request {
     this.method = parts.incoming.method ?? "";
     this.expectsContinue = parts.expectsContinue;
     this.startedMs = parts.startedMs;
+    this.#remote = parts.incoming.socket.remoteAddress;
   }
 
   get origin(): string {
@@ -100,12 +106,22 @@ export class Exchange implements S3Request {
 
   get body(): RequestBody {
     if (this.#body === undefined) {
-      if (this.authentication === undefined) {
+      if (this.#openBody === undefined) {
         throw new Error("Cannot open a body: the request is not authenticated");
       }
-      this.#body = openBody(this.incoming, this.authentication, () => this.#continue());
+      this.#body = this.#openBody(() => this.sendContinue());
     }
     return this.#body;
+  }
+
+  identify({ caller, headers }: Authentication): void {
+    this.caller = caller;
+    this.headers = headers;
+  }
+
+  /** `open` is called when a handler first asks for the body. */
+  openBodyWith(open: (onFirstRead: () => void) => RequestBody): void {
+    this.#openBody = open;
   }
 
   /** The client waits for a word from us that it did not get yet: it may send its body, or not. */
@@ -123,7 +139,7 @@ export class Exchange implements S3Request {
   }
 
   /** A client that holds its body back is told to go on only now, when somebody wants to read it (edge rule 28). */
-  #continue(): void {
+  sendContinue(): void {
     if (!this.isBodyHeldBack) return;
     this.#hasContinued = true;
     this.outgoing.writeContinue();
@@ -157,14 +173,14 @@ export class Exchange implements S3Request {
       bytesIn: incoming.complete ? Number(sent.get("content-length") ?? 0) : 0,
       bytesOut: this.bytesOut,
       ms: nowMs - this.startedMs,
-      remote: incoming.socket.remoteAddress,
+      remote: this.#remote,
       userAgent: sent.get("user-agent"),
     };
   }
 
   /** The connection has closed. */
   leave(): void {
-    this.isGone = !this.outgoing.writableFinished;
+    this.isGone = !this.outgoing.writableFinished && !this.hasAnswered;
     if (this.isGone) this.#abort?.abort(clientGone());
   }
 }

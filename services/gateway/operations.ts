@@ -3,8 +3,24 @@
  * all read it; adding an operation is one row here and one file in operations/. A row without handler is answered 501.
  */
 import type { NotConfigured, Operation } from "#gateway/context.ts";
+import { abortMultipartUpload } from "#gateway/operations/abort-multipart-upload.ts";
+import { getBucketAcl, putBucketAcl } from "#gateway/operations/bucket-acl.ts";
+import { deleteBucketCors, getBucketCors, putBucketCors } from "#gateway/operations/bucket-cors.ts";
+import {
+  deleteBucketOwnershipControls,
+  getBucketOwnershipControls,
+  putBucketOwnershipControls,
+} from "#gateway/operations/bucket-ownership-controls.ts";
+import {
+  deleteBucketTagging,
+  getBucketTagging,
+  putBucketTagging,
+} from "#gateway/operations/bucket-tagging.ts";
+import { getBucketVersioning, putBucketVersioning } from "#gateway/operations/bucket-versioning.ts";
+import { completeMultipartUpload } from "#gateway/operations/complete-multipart-upload.ts";
 import { copyObject } from "#gateway/operations/copy-object.ts";
 import { createBucket } from "#gateway/operations/create-bucket.ts";
+import { createMultipartUpload } from "#gateway/operations/create-multipart-upload.ts";
 import { deleteBucket } from "#gateway/operations/delete-bucket.ts";
 import { deleteObject } from "#gateway/operations/delete-object.ts";
 import { deleteObjects } from "#gateway/operations/delete-objects.ts";
@@ -14,15 +30,21 @@ import { getObjectAttributes } from "#gateway/operations/get-object-attributes.t
 import { headBucket } from "#gateway/operations/head-bucket.ts";
 import { headObject } from "#gateway/operations/head-object.ts";
 import { listBuckets } from "#gateway/operations/list-buckets.ts";
+import { listMultipartUploads } from "#gateway/operations/list-multipart-uploads.ts";
 import { listObjectVersions } from "#gateway/operations/list-object-versions.ts";
 import { listObjects } from "#gateway/operations/list-objects.ts";
 import { listObjectsV2 } from "#gateway/operations/list-objects-v2.ts";
+import { listParts } from "#gateway/operations/list-parts.ts";
+import { getObjectAcl, putObjectAcl } from "#gateway/operations/object-acl.ts";
 import {
   deleteObjectTagging,
   getObjectTagging,
   putObjectTagging,
 } from "#gateway/operations/object-tagging.ts";
+import { postObject } from "#gateway/operations/post-object.ts";
 import { putObject } from "#gateway/operations/put-object.ts";
+import { uploadPart } from "#gateway/operations/upload-part.ts";
+import { uploadPartCopy } from "#gateway/operations/upload-part-copy.ts";
 import { document, field } from "#gateway/xml.ts";
 
 /** For reading a lock of an object: AWS has no own code for a bucket without Object Lock. */
@@ -67,7 +89,10 @@ export const OPERATIONS = {
   ListObjectVersions: row("GET bucket?versions", "s3:ListBucketVersions", {
     handle: listObjectVersions,
   }),
-  ListMultipartUploads: row("GET bucket?uploads", "s3:ListBucketMultipartUploads", { tier: 2 }),
+  ListMultipartUploads: row("GET bucket?uploads", "s3:ListBucketMultipartUploads", {
+    tier: 2,
+    handle: listMultipartUploads,
+  }),
 
   // Objects.
   PutObject: row("PUT object", "s3:PutObject", { tier: 1, streams: true, handle: putObject }),
@@ -98,7 +123,11 @@ export const OPERATIONS = {
     tier: 1,
     handle: copyObject,
   }),
-  PostObject: row("POST bucket", "s3:PutObject", { tier: 3, authorises: "handler" }),
+  PostObject: row("POST bucket", "s3:PutObject", {
+    tier: 3,
+    authorises: "handler",
+    handle: postObject,
+  }),
   GetObjectAttributes: row("GET object?attributes", "s3:GetObjectAttributes", {
     versionAction: "s3:GetObjectVersionAttributes",
     authorises: "handler",
@@ -111,24 +140,43 @@ export const OPERATIONS = {
   UpdateObjectEncryption: row("PUT object?encryption", "s3:UpdateObjectEncryption"),
 
   // Uploads in parts.
-  CreateMultipartUpload: row("POST object?uploads", "s3:PutObject", { tier: 2 }),
-  UploadPart: row("PUT object?uploadId", "s3:PutObject", { tier: 2, streams: true }),
+  CreateMultipartUpload: row("POST object?uploads", "s3:PutObject", {
+    tier: 2,
+    handle: createMultipartUpload,
+  }),
+  UploadPart: row("PUT object?uploadId", "s3:PutObject", {
+    tier: 2,
+    streams: true,
+    handle: uploadPart,
+  }),
   UploadPartCopy: row("PUT object?uploadId", "s3:PutObject", {
     headers: ["x-amz-copy-source"],
     tier: 2,
+    handle: uploadPartCopy,
   }),
-  CompleteMultipartUpload: row("POST object?uploadId", "s3:PutObject", { tier: 2 }),
-  AbortMultipartUpload: row("DELETE object?uploadId", "s3:AbortMultipartUpload", { tier: 2 }),
-  ListParts: row("GET object?uploadId", "s3:ListMultipartUploadParts", { tier: 2 }),
+  CompleteMultipartUpload: row("POST object?uploadId", "s3:PutObject", {
+    tier: 2,
+    handle: completeMultipartUpload,
+  }),
+  AbortMultipartUpload: row("DELETE object?uploadId", "s3:AbortMultipartUpload", {
+    tier: 2,
+    handle: abortMultipartUpload,
+  }),
+  ListParts: row("GET object?uploadId", "s3:ListMultipartUploadParts", {
+    tier: 2,
+    handle: listParts,
+  }),
 
   // What is attached to an object.
   GetObjectAcl: row("GET object?acl", "s3:GetObjectAcl", {
     versionAction: "s3:GetObjectVersionAcl",
     authorises: "handler",
+    handle: getObjectAcl,
   }),
   PutObjectAcl: row("PUT object?acl", "s3:PutObjectAcl", {
     versionAction: "s3:PutObjectVersionAcl",
     authorises: "handler",
+    handle: putObjectAcl,
   }),
   GetObjectTagging: row("GET object?tagging", "s3:GetObjectTagging", {
     versionAction: "s3:GetObjectVersionTagging",
@@ -159,21 +207,35 @@ export const OPERATIONS = {
   PutObjectRetention: row("PUT object?retention", "s3:PutObjectRetention"),
 
   // Configurations of a bucket.
-  GetBucketVersioning: row("GET bucket?versioning", "s3:GetBucketVersioning"),
-  PutBucketVersioning: row("PUT bucket?versioning", "s3:PutBucketVersioning"),
-  GetBucketAcl: row("GET bucket?acl", "s3:GetBucketAcl"),
-  PutBucketAcl: row("PUT bucket?acl", "s3:PutBucketAcl"),
-  GetBucketCors: row("GET bucket?cors", "s3:GetBucketCORS", { tier: 3 }),
-  PutBucketCors: row("PUT bucket?cors", "s3:PutBucketCORS", { tier: 3 }),
-  DeleteBucketCors: row("DELETE bucket?cors", "s3:PutBucketCORS", { tier: 3 }),
-  GetBucketTagging: row("GET bucket?tagging", "s3:GetBucketTagging"),
-  PutBucketTagging: row("PUT bucket?tagging", "s3:PutBucketTagging"),
-  DeleteBucketTagging: row("DELETE bucket?tagging", "s3:PutBucketTagging"),
-  GetBucketOwnershipControls: row("GET bucket?ownershipControls", "s3:GetBucketOwnershipControls"),
-  PutBucketOwnershipControls: row("PUT bucket?ownershipControls", "s3:PutBucketOwnershipControls"),
+  GetBucketVersioning: row("GET bucket?versioning", "s3:GetBucketVersioning", {
+    handle: getBucketVersioning,
+  }),
+  PutBucketVersioning: row("PUT bucket?versioning", "s3:PutBucketVersioning", {
+    handle: putBucketVersioning,
+  }),
+  GetBucketAcl: row("GET bucket?acl", "s3:GetBucketAcl", { handle: getBucketAcl }),
+  PutBucketAcl: row("PUT bucket?acl", "s3:PutBucketAcl", { handle: putBucketAcl }),
+  GetBucketCors: row("GET bucket?cors", "s3:GetBucketCORS", { tier: 3, handle: getBucketCors }),
+  PutBucketCors: row("PUT bucket?cors", "s3:PutBucketCORS", { tier: 3, handle: putBucketCors }),
+  DeleteBucketCors: row("DELETE bucket?cors", "s3:PutBucketCORS", {
+    tier: 3,
+    handle: deleteBucketCors,
+  }),
+  GetBucketTagging: row("GET bucket?tagging", "s3:GetBucketTagging", { handle: getBucketTagging }),
+  PutBucketTagging: row("PUT bucket?tagging", "s3:PutBucketTagging", { handle: putBucketTagging }),
+  DeleteBucketTagging: row("DELETE bucket?tagging", "s3:PutBucketTagging", {
+    handle: deleteBucketTagging,
+  }),
+  GetBucketOwnershipControls: row("GET bucket?ownershipControls", "s3:GetBucketOwnershipControls", {
+    handle: getBucketOwnershipControls,
+  }),
+  PutBucketOwnershipControls: row("PUT bucket?ownershipControls", "s3:PutBucketOwnershipControls", {
+    handle: putBucketOwnershipControls,
+  }),
   DeleteBucketOwnershipControls: row(
     "DELETE bucket?ownershipControls",
     "s3:PutBucketOwnershipControls",
+    { handle: deleteBucketOwnershipControls },
   ),
   GetBucketPolicyStatus: row("GET bucket?policyStatus", "s3:GetBucketPolicyStatus", {
     notConfigured: { code: "NoSuchBucketPolicy" },

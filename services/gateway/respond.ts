@@ -36,6 +36,7 @@ export async function respond(
   if (outgoing.writableEnded) return;
   if (hasUnread && mustClose) {
     outgoing.flushHeaders();
+    exchange.hasAnswered = true;
     await swallow(incoming, outgoing);
   }
   outgoing.end();

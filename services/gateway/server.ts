@@ -1,9 +1,13 @@
 /** The gateway's pipeline in order: each request becomes an Exchange, passes the steps below, and gets exactly one answer. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import Koa from "koa";
-import { authenticate } from "#gateway/auth/authenticate.ts";
+import { authenticate, type Verifier } from "#gateway/auth/authenticate.ts";
+import { authenticateForm } from "#gateway/auth/authenticate-form.ts";
+import { openForm } from "#gateway/auth/multipart-form.ts";
 import { HeaderList } from "#gateway/auth/request-headers.ts";
 import { SigningKeys } from "#gateway/auth/signing-key.ts";
+import { openBody, openFormFile } from "#gateway/body.ts";
+import { StreamSource } from "#gateway/body-source.ts";
 import { Connections, type HttpServer } from "#gateway/connections.ts";
 import type { NotConfigured, Parts, S3Response } from "#gateway/context.ts";
 import { answerPreflight, CORS_VARY, checkPreflight, corsHeaders } from "#gateway/cors.ts";
@@ -107,7 +111,8 @@ export class Gateway {
     this.#address(exchange);
     const match = findRow(exchange);
     if (match.name === "Preflight") return this.#answerPreflight(exchange);
-    this.#authenticate(exchange, match);
+    if (match.name === "PostObject") await this.#authenticateForm(exchange);
+    else this.#authenticate(exchange, match);
     if (match.operation.bucket !== "not-loaded") await this.#loadBucket(exchange);
     checkExpectedOwner(exchange);
     authorise(exchange, match);
@@ -131,6 +136,7 @@ export class Gateway {
     checkHeaderBytes(incoming.rawHeaders);
     exchange.sent = HeaderList.fromRaw(incoming.rawHeaders);
     const target = splitTarget(incoming.url ?? "");
+    exchange.target = target;
     const host = exchange.sent.get("host");
     if (host === undefined && incoming.httpVersion !== "1.0") {
       throw new S3Error("BadRequest", { message: "The Host header is missing." });
@@ -150,16 +156,34 @@ export class Gateway {
   }
 
   #authenticate(exchange: Exchange, { operation }: Match): void {
-    const { incoming, method, sent } = exchange;
-    const { users, settings, clock } = this.#parts;
-    const { rawPath, rawQuery } = splitTarget(incoming.url ?? "");
-    const authentication = authenticate(
-      { method, rawPath, rawQuery, headers: sent, streams: operation.streams === true },
-      { users, keys: this.#keys, region: settings.region, nowMs: clock.now() },
+    const { method, target, sent } = exchange;
+    const { rawPath, rawQuery } = target;
+    const streams = operation.streams === true;
+    const request = { method, rawPath, rawQuery, headers: sent, streams };
+    const authentication = authenticate(request, this.#verifier());
+    exchange.identify(authentication);
+    exchange.openBodyWith((onFirstRead) =>
+      openBody(exchange.incoming, authentication, onFirstRead),
     );
-    exchange.authentication = authentication;
-    exchange.caller = authentication.caller;
-    exchange.headers = authentication.headers;
+  }
+
+  /** A form's fields stand for headers, so that it is read up to its file to learn who sends it. */
+  async #authenticateForm(exchange: Exchange): Promise<void> {
+    const { target, sent, bucketName } = exchange;
+    const { legacySignatures } = this.#parts.settings;
+    const source = new StreamSource(exchange.incoming, () => exchange.sendContinue());
+    const form = await openForm(source, sent.get("content-type"));
+    const authentication = authenticateForm(
+      { rawQuery: target.rawQuery, authorization: sent.get("authorization"), bucketName, form },
+      { ...this.#verifier(), legacySignatures },
+    );
+    exchange.identify(authentication);
+    exchange.openBodyWith(() => openFormFile(form.file, authentication));
+  }
+
+  #verifier(): Verifier {
+    const { users, settings, clock } = this.#parts;
+    return { users, keys: this.#keys, region: settings.region, nowMs: clock.now() };
   }
 
   async #loadBucket(exchange: Exchange): Promise<void> {
