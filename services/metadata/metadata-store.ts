@@ -69,15 +69,15 @@ export interface Session extends AsyncDisposable {
   expectation(): Expectation;
   /** Rewrites the key: every transaction of this session still on its way then fails. */
   renew(signal?: AbortSignal): Promise<void>;
-  /** Publishes in the session key's value that every sequence number below this one is settled (R9 b). */
+  /** Publishes beside the session key, whose revision stays, that every sequence number below this one is settled (R9 b). */
   publishLowWater(sequence: number, signal?: AbortSignal): Promise<void>;
 }
 
 /** Limits of one commit; etcd's defaults (128 operations, 1.5 MiB) with room for its own framing. Larger commits are refused by every driver. */
 export const COMMIT_OPERATIONS_MAX = 100;
 export const COMMIT_BYTES_MAX = 1024 * 1024;
-/** LMDB's longest key. */
-export const KEY_BYTES_MAX = 1978;
+/** LMDB's longest key, less the byte by which the driver tells its own keys from its users'. */
+export const KEY_BYTES_MAX = 1977;
 
 /** The commit's outcome could not be learnt: it may or may not have taken effect, now or later. See DESIGN §4. */
 export class IndeterminateCommit extends Error {
