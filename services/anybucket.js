@@ -9,8 +9,8 @@ const WANTED = 26;
 const here = dirname(fileURLToPath(import.meta.url));
 
 if (Number(process.versions.node.split(".")[0]) >= WANTED) {
-  const main = existsSync(join(here, "main.js")) ? "./main.js" : "./main.ts";
-  await import(main);
+  // A clone runs its TypeScript as it stands; the published package holds only what was compiled from it.
+  await import(existsSync(join(here, "main.ts")) ? "./main.ts" : "../dist/main.js");
 } else {
   const node = findNode();
   if (node === undefined) {
