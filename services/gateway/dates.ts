@@ -12,22 +12,26 @@ export function isoDate(ms: number): string {
 
 /** The instant that an HTTP date names; undefined when it names none. */
 export function parseHttpDate(text: string): number | undefined {
-  if (!HTTP_DATE.test(text)) return undefined;
-  const ms = Date.parse(text);
-  return Number.isNaN(ms) ? undefined : ms;
+  if (HTTP_DATE.test(text)) return parse(text);
+  return ASCTIME.test(text) ? parse(`${text} GMT`) : undefined;
 }
 
 /** The instant of an ISO 8601 timestamp or an HTTP date, as timestamps come in documents and headers. */
 export function parseTimestamp(text: string): number | undefined {
-  if (!ISO_DATE.test(text)) return parseHttpDate(text);
+  return ISO_DATE.test(text) ? parse(text) : parseHttpDate(text);
+}
+
+/** IMF-fixdate and RFC 850, which name their zone. */
+const HTTP_DATE =
+  /^(?:[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})|[A-Z][a-z]+day, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d GMT)$/;
+/** C's asctime, which names none; RFC 9110 asks for it to be read as GMT. */
+const ASCTIME = /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}$/;
+const ISO_DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)$/;
+
+function parse(text: string): number | undefined {
   const ms = Date.parse(text);
   return Number.isNaN(ms) ? undefined : ms;
 }
-
-/** IMF-fixdate, RFC 850 and asctime, the three that RFC 9110 asks to be read. */
-const HTTP_DATE =
-  /^(?:[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})|[A-Z][a-z]+day, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d GMT|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})$/;
-const ISO_DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)$/;
 
 /** Formatting a date costs a microsecond, and neighbours in a listing often share theirs. */
 class SecondCache {
