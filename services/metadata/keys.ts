@@ -206,13 +206,23 @@ export function trashUntil(bucketId: string, untilMs: number): KeyRange {
 
 /** What one slot holds of one object key. */
 export function trashInSlot(bucketId: string, slot: number, key: string): KeyRange {
-  const from = trashKeyed({ bucketId, trashedMs: slot * SLOT_MS, key }, 1);
+  const from = trashKeyed({ bucketId, trashedMs: slotMs(slot), key }, 1);
   from[from.length - 1] = 0;
   return { from, to: afterPrefix(from) };
 }
 
+/** Where the trash of a slot begins. */
+export function trashSlotStart(bucketId: string, slot: number): Buffer {
+  return trashKeyed({ bucketId, trashedMs: slotMs(slot), key: "" }, 0);
+}
+
 export function trashSlot(ms: number): number {
   return Math.floor(ms / SLOT_MS);
+}
+
+/** The first moment of a slot. */
+export function slotMs(slot: number): number {
+  return slot * SLOT_MS;
 }
 
 // Ranges.

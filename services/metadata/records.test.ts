@@ -121,6 +121,15 @@ const marker: fc.Arbitrary<VersionRecord> = objectVersion.map((version) => ({
 
 const RUNS = { numRuns: 60 };
 
+function faultOf(act: () => unknown): string | undefined {
+  try {
+    act();
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.name : "no error";
+  }
+}
+
 /** One record kind: what goes in comes out, and the bytes are those of the schema. */
 function roundTrips<T>(
   name: string,
@@ -147,11 +156,10 @@ function roundTrips<T>(
         const at = place % broken.length;
         broken[at] = (broken[at] ?? 0) ^ flip;
         for (const damaged of [broken, encoded.subarray(0, at)]) {
-          try {
-            decode(damaged, value);
-          } catch (error) {
-            expect(error).toBeInstanceOf(UnreadableRecord);
-          }
+          expect(faultOf(() => decode(damaged, value))).toBeOneOf([
+            undefined,
+            "UnreadableRecord",
+          ]);
         }
       }),
       RUNS,
@@ -362,7 +370,7 @@ describe("ids", () => {
   });
 
   test("what we never gave out is no id", () => {
-    for (const text of [
+    for (const other of [
       "",
       "null",
       "w".repeat(32),
@@ -370,7 +378,7 @@ describe("ids", () => {
       "0".repeat(33),
       "é".repeat(32),
     ]) {
-      expect(parseId(text)).toBeUndefined();
+      expect(parseId(other)).toBeUndefined();
     }
   });
 });
