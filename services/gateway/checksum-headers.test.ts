@@ -9,6 +9,7 @@ import {
   parseAlgorithm,
   wantsChecksums,
 } from "#gateway/checksum-headers.ts";
+import type { S3Request } from "#gateway/context.ts";
 import { headersOf, requestOf, versionOf } from "#gateway/testing/requests.ts";
 
 const invalidRequest = expect.objectContaining({ name: "S3Error", code: "InvalidRequest" });
@@ -72,19 +73,22 @@ describe("rule 2: checksum types", () => {
   });
 });
 
+function carrying(headers: Record<string, string>): S3Request {
+  return requestOf({ headers });
+}
+
 test("a completion's checksum is composite when it names a number of parts", () => {
-  const request = (headers: Record<string, string>) => requestOf({ headers });
-  expect(expectedChecksum(request({}))).toBeUndefined();
-  expect(expectedChecksum(request({ "x-amz-checksum-sha1": "abc=-3" }))).toEqual({
+  expect(expectedChecksum(carrying({}))).toBeUndefined();
+  expect(expectedChecksum(carrying({ "x-amz-checksum-sha1": "abc=-3" }))).toEqual({
     algorithm: "SHA1",
     type: "COMPOSITE",
     value: "abc=",
   });
-  expect(expectedChecksum(request({ "x-amz-checksum-crc32": "AAAAAA==" }))?.type).toBe(
+  expect(expectedChecksum(carrying({ "x-amz-checksum-crc32": "AAAAAA==" }))?.type).toBe(
     "FULL_OBJECT",
   );
   expect(() =>
-    expectedChecksum(request({ "x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-sha1": "a" })),
+    expectedChecksum(carrying({ "x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-sha1": "a" })),
   ).toThrow(invalidRequest);
 });
 

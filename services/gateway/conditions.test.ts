@@ -21,9 +21,6 @@ const AFTER = "Mon, 01 Jun 2026 12:00:01 GMT";
 const TO_COME = "Wed, 01 Jul 2026 00:00:01 GMT";
 
 describe("rule 4: conditional reads follow RFC 9110's order", () => {
-  const read = (headers: Record<string, string>) =>
-    outcome(() => checkReadConditions(headersOf(headers), VERSION, NOW));
-
   test.each([
     ["nothing asked", {}, "read"],
     ["If-Match of this ETag", { "if-match": `"${ETAG}"` }, "read"],
@@ -72,8 +69,6 @@ describe("rule 4: conditional reads follow RFC 9110's order", () => {
   });
 
   test("on a copy's source every miss is a failed precondition", () => {
-    const copy = (headers: Record<string, string>) =>
-      outcome(() => checkCopySourceConditions(headersOf(headers), VERSION, NOW));
     expect(copy({ "x-amz-copy-source-if-none-match": ETAG })).toBe("PreconditionFailed");
     expect(copy({ "x-amz-copy-source-if-modified-since": AFTER })).toBe("PreconditionFailed");
     expect(copy({ "x-amz-copy-source-if-match": '"other"' })).toBe("PreconditionFailed");
@@ -94,9 +89,6 @@ describe("rule 4: conditional reads follow RFC 9110's order", () => {
 });
 
 describe("rule 3: conditional writes", () => {
-  const write = (headers: Record<string, string>, current = true) =>
-    outcome(() => writePrecondition(headersOf(headers))?.(current ? VERSION : undefined));
-
   test.each([
     ["nothing asked", {}, true, "read"],
     ["If-None-Match * on an object", { "if-none-match": "*" }, true, "PreconditionFailed"],
@@ -108,7 +100,7 @@ describe("rule 3: conditional writes", () => {
     ["If-Match on none", { "if-match": ETAG }, false, "NoSuchKey"],
     ["If-Match * on none", { "if-match": "*" }, false, "NoSuchKey"],
   ])("%s", (_, headers, current, expected) => {
-    expect(write(headers as Record<string, string>, current as boolean)).toBe(expected);
+    expect(write(headers as Record<string, string>, current)).toBe(expected);
   });
 
   test("nothing asked costs no precondition", () => {
@@ -117,11 +109,6 @@ describe("rule 3: conditional writes", () => {
 });
 
 describe("rule 3: conditional deletes", () => {
-  const remove = (headers: Record<string, string>, current = true) =>
-    outcome(() =>
-      deletePrecondition(deleteConditions(headersOf(headers)))?.(current ? VERSION : undefined),
-    );
-
   test.each([
     [{ "if-match": ETAG }, "read"],
     [{ "if-match": "*" }, "read"],
@@ -134,6 +121,7 @@ describe("rule 3: conditional deletes", () => {
     [{ "x-amz-if-match-last-modified-time": AFTER }, "PreconditionFailed"],
     [{ "x-amz-if-match-last-modified-time": "soon" }, "InvalidArgument"],
     [{ "if-match": ETAG, "x-amz-if-match-size": "11" }, "PreconditionFailed"],
+    [{ "x-amz-if-match-size": "0x" }, "InvalidArgument"],
   ])("%j: %s", (headers, expected) => {
     expect(remove(headers as unknown as Record<string, string>)).toBe(expected);
   });
@@ -153,6 +141,25 @@ describe("rule 3: conditional deletes", () => {
     );
   });
 });
+
+function read(headers: Record<string, string>): string {
+  return outcome(() => checkReadConditions(headersOf(headers), VERSION, NOW));
+}
+
+function copy(headers: Record<string, string>): string {
+  return outcome(() => checkCopySourceConditions(headersOf(headers), VERSION, NOW));
+}
+
+function write(headers: Record<string, string>, current = true): string {
+  return outcome(() => writePrecondition(headersOf(headers))?.(current ? VERSION : undefined));
+}
+
+function remove(headers: Record<string, string>, current = true): string {
+  return outcome(() => {
+    const judge = deletePrecondition(deleteConditions(headersOf(headers)));
+    judge?.(current ? VERSION : undefined);
+  });
+}
 
 function outcome(judge: () => void): string {
   try {

@@ -11,6 +11,7 @@ import {
   versionHeaders,
 } from "#gateway/object-headers.ts";
 import { ALICE, bucketOf, headersOf, requestOf, versionOf } from "#gateway/testing/requests.ts";
+import type { ContentHeaders, UserMetadata } from "#objects/model.ts";
 
 const failing = (code: string) => expect.objectContaining({ name: "S3Error", code });
 
@@ -40,8 +41,6 @@ describe("system metadata", () => {
   });
 
   test("a redirect must lead somewhere", () => {
-    const redirect = (to: string) =>
-      contentHeaders(headersOf({ "x-amz-website-redirect-location": to }));
     expect(redirect("/other")).toEqual({ websiteRedirectLocation: "/other" });
     expect(() => redirect("other")).toThrow(failing("InvalidRedirectLocation"));
   });
@@ -55,10 +54,8 @@ describe("system metadata", () => {
 
 describe("rule 29: user metadata", () => {
   test("holds 2 KB of names and values, and no byte more", () => {
-    const of = (length: number) =>
-      userMetadata(headersOf({ "x-amz-meta-a": "v".repeat(length), "x-amz-meta-b": "" }));
-    expect(of(2046)).toHaveLength(2);
-    expect(() => of(2047)).toThrow(failing("MetadataTooLarge"));
+    expect(metadataOf(2046)).toHaveLength(2);
+    expect(() => metadataOf(2047)).toThrow(failing("MetadataTooLarge"));
     expect(() => userMetadata(headersOf({ "x-amz-meta-a": "ä".repeat(1024) }))).toThrow(
       failing("MetadataTooLarge"),
     );
@@ -154,7 +151,18 @@ test("rule 20 and 21: ETag is quoted, the date in whole seconds", () => {
 });
 
 test("the version id is told where the bucket keeps or kept versions", () => {
-  const id = (versioning: "unversioned" | "enabled" | "suspended") =>
-    versionHeaders(versionOf(), bucketOf({ versioning }))["x-amz-version-id"];
-  expect([id("unversioned"), id("enabled"), id("suspended")]).toEqual([undefined, "null", "null"]);
+  const states = ["unversioned", "enabled", "suspended"] as const;
+  const ids = states.map(
+    (versioning) => versionHeaders(versionOf(), bucketOf({ versioning }))["x-amz-version-id"],
+  );
+  expect(ids).toEqual([undefined, "null", "null"]);
 });
+
+function redirect(to: string): ContentHeaders {
+  return contentHeaders(headersOf({ "x-amz-website-redirect-location": to }));
+}
+
+/** Names of two characters in sum, and so many of value. */
+function metadataOf(length: number): UserMetadata {
+  return userMetadata(headersOf({ "x-amz-meta-a": "v".repeat(length), "x-amz-meta-b": "" }));
+}
