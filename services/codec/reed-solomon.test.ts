@@ -6,10 +6,12 @@ import { codecContract, encode, erasures, someBytes } from "#codec/codec.contrac
 import type { EncodedStripe } from "#codec/codec.ts";
 import { ReedSolomon } from "#codec/reed-solomon.ts";
 import { DATA_SHARDS_MAX, PARITY_SHARDS_MAX } from "#codec/storage-class.ts";
-import { StripePool } from "#codec/stripe-pool.ts";
+import { type Run, StripePool } from "#codec/stripe-pool.ts";
 import { wasmBlockMath } from "#codec/wasm/kernel.ts";
 
 const POOL_BYTES = 1024 * 1024;
+const POOL_PAGES = 16;
+const never = new AbortController().signal;
 const MATHS = { plain: plainBlockMath, simd: wasmBlockMath } as const;
 type MathName = keyof typeof MATHS;
 
@@ -163,6 +165,41 @@ describe("Reed–Solomon", () => {
     );
   });
 
+  test("a stripe released twice comes back once", async () => {
+    const memory = memoryOf("plain");
+    const encoder = await open({ k: 2, m: 1, unit: 64 }, memory).encoder(never, 3 * 128);
+    const stripe = () => {
+      encoder.push(Buffer.alloc(128));
+      return encoder.finish();
+    };
+    const [first, second] = [stripe(), stripe()];
+    first.release();
+    first.release();
+    expect(await freePages(memory.pool)).toBe(POOL_PAGES - 2);
+    second.release();
+    stripe().release();
+    expect(await freePages(memory.pool)).toBe(POOL_PAGES);
+  });
+
+  test("memory that the rest of the body does not need comes back before its end", async () => {
+    const memory = memoryOf("plain");
+    const encoder = await open({ k: 2, m: 1, unit: 64 }, memory).encoder(never, 128 + 5);
+    expect(await freePages(memory.pool)).toBe(POOL_PAGES - 2);
+    encoder.push(Buffer.alloc(128));
+    encoder.finish().release();
+    expect(await freePages(memory.pool)).toBe(POOL_PAGES - 1);
+    encoder.push(Buffer.alloc(5));
+    encoder.finish().release();
+    expect(await freePages(memory.pool)).toBe(POOL_PAGES);
+  });
+
+  test("a small body takes little memory", async () => {
+    const memory = memoryOf("plain");
+    const encoder = await open({ k: 4, m: 2, unit: 65_536 }, memory).encoder(never, 1000);
+    expect(await freePages(memory.pool)).toBe(POOL_PAGES - 1);
+    encoder.discard();
+  });
+
   test("an encoder whose announced body is done holds nothing, without being discarded", async () => {
     const memory = memoryOf("plain");
     const codec = open({ k: 2, m: 1, unit: 64 }, memory);
@@ -172,6 +209,21 @@ describe("Reed–Solomon", () => {
     expect(everything?.offset).toBe(0);
   });
 });
+
+/** Pages that can be taken one by one without waiting. */
+async function freePages(pool: StripePool): Promise<number> {
+  const taken: Run[] = [];
+  for (;;) {
+    const giveUp = new AbortController();
+    const one = pool.take([1], giveUp.signal);
+    setImmediate(() => giveUp.abort());
+    const runs = await one.catch(() => undefined);
+    if (!runs) break;
+    taken.push(...runs);
+  }
+  for (const run of taken) run.free();
+  return taken.length;
+}
 
 async function encodeWithoutDiscard(codec: ReedSolomon, size: number): Promise<void> {
   const encoder = await codec.encoder(new AbortController().signal, size);

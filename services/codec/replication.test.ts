@@ -52,7 +52,7 @@ describe("replication", () => {
     expect(Buffer.concat(pieces).equals(body)).toBe(true);
   });
 
-  test("two stripes of one encoder share no buffer", async () => {
+  test("the stripes of one encoder do not disturb each other", async () => {
     const body = someBytes(2 * MEBIBYTE);
     const encoder = await open();
     const finished: Uint8Array[] = [];

@@ -97,7 +97,6 @@ class ReplicaEncoder implements StripeEncoder {
   discard(): void {
     this.#pieces = [];
     this.#gathered = 0;
-    this.#buffer = undefined;
     this.#isGathering = false;
   }
 

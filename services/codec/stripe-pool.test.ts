@@ -36,21 +36,26 @@ test("runs that are out at the same time do not overlap and lie in the memory", 
 
 test("those who wait are served in turn, also when a later one asks for less", async () => {
   const memory = pool(4);
-  const [first] = await memory.take([3 * PAGE], never);
-  const order: string[] = [];
-  const large = memory.take([4 * PAGE], never).then((runs) => {
-    order.push("large");
-    return runs;
-  });
-  const small = memory.take([PAGE], never).then((runs) => {
-    order.push("small");
-    return runs;
-  });
-  expect(await now(small)).toBeUndefined();
+  const [first] = await memory.take([2 * PAGE], never);
+  const [second] = await memory.take([2 * PAGE], never);
+  const large = memory.take([4 * PAGE], never);
+  const small = memory.take([PAGE], never);
   first?.free();
-  (await large)[0]?.free();
-  await small;
-  expect(order).toEqual(["large", "small"]);
+  expect(await now(small)).toBeUndefined();
+  second?.free();
+  const [run] = await large;
+  expect(await now(small)).toBeUndefined();
+  run?.free();
+  expect(await small).toHaveLength(1);
+});
+
+test("whoever comes while others wait stands behind them", async () => {
+  const memory = pool(4);
+  const [held] = await memory.take([2 * PAGE], never);
+  const large = memory.take([4 * PAGE], never);
+  expect(await now(memory.take([PAGE], never))).toBeUndefined();
+  held?.free();
+  expect(await large).toHaveLength(1);
 });
 
 test("one who gives up leaves the queue to those behind", async () => {

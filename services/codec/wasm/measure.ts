@@ -3,7 +3,7 @@ import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { CodecByName } from "#codec/codec-by-name.ts";
 import { type ChecksumAlgorithm, createChecksum } from "#lib/checksums.ts";
-import { createMd5, md5 } from "#lib/md5.ts";
+import { md5 } from "#lib/md5.ts";
 
 const KIBIBYTE = 1024;
 const MEBIBYTE = 1024 * KIBIBYTE;
@@ -19,9 +19,9 @@ for (const algorithm of ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"] as co
   measureHash(algorithm, (bytes) => checksum(algorithm, bytes));
 }
 measureHash("CRC32 (zlib)", (bytes) => crc32(bytes));
-measureHash("MD5 streaming", (bytes) => createMd5().update(bytes).digest());
-measureHash("MD5 at once", md5);
-measureHash("MD5 at once, hex", (bytes) => hash("md5", bytes));
+measureHash("MD5", md5);
+measureHash("MD5 by crypto.hash, hex", (bytes) => hash("md5", bytes));
+measureHash("MD5 by crypto.hash, buffer", (bytes) => hash("md5", bytes, "buffer"));
 process.stdout.write(`${lines.join("\n")}\n`);
 
 async function measureCodecs(names: readonly string[]): Promise<void> {
