@@ -29,8 +29,8 @@ import { encodeTrash } from "#metadata/records.ts";
 import type { Commits, Step } from "#objects/commits.ts";
 import { presentExpectation } from "#objects/key-view.ts";
 
-/** A part takes three operations of a commit (compare, remove, trash), its upload three more: 99 of 100. */
-const PARTS_PER_COMMIT = 32;
+/** A part takes two changes of a commit (remove, trash), its upload one, the session one compare: 97 of 100. */
+const PARTS_PER_COMMIT = 48;
 /** So many part keys are read at a time; their commits travel together. */
 const PARTS_PER_ROUND = 16 * PARTS_PER_COMMIT;
 const SWEEP_BATCH = 200;
