@@ -1,0 +1,366 @@
+/**
+ * Metadata of one machine, in LMDB; several processes may open one folder at once.
+ *
+ * Reads run on the caller's thread, straight from the memory map, each on LMDB's newest transaction at the time of
+ * the call. Commits that arrive together go to the writer thread as one group, one transaction and one flush; a group
+ * is sent when the one before it is answered, or at the end of the event loop's turn when none is under way.
+ * README.md argues why what a reader sees is durable, in every process.
+ */
+import { randomBytes } from "node:crypto";
+import { Worker } from "node:worker_threads";
+import { getLastVersion } from "lmdb";
+import {
+  GROUP_BYTES_MAX,
+  GROUP_COMMITS_MAX,
+  packedBytes,
+  packGroup,
+} from "#metadata/commit-group.ts";
+import { checkCommit } from "#metadata/commit-rules.ts";
+import { type Environment, lastGroup, openEnvironment } from "#metadata/lmdb-environment.ts";
+import type {
+  Conflict,
+  WriterOptions,
+  WriterReply,
+  WriterRequest,
+} from "#metadata/lmdb-messages.ts";
+import {
+  type Commit,
+  type CommitOutcome,
+  type Entry,
+  IndeterminateCommit,
+  KEY_BYTES_MAX,
+  MetadataFull,
+  type MetadataStore,
+  type RangePage,
+  type RangeRequest,
+  type Session,
+  type WatchEvent,
+} from "#metadata/metadata-store.ts";
+import { endAllSessions, endSession, openSession } from "#metadata/sessions.ts";
+import { WatchHub } from "#metadata/watch-hub.ts";
+
+export interface LmdbMetadataOptions {
+  /** Where data.mdb and lock.mdb are; made when missing. */
+  readonly folder: string;
+  /** Free space below which only pure deletes are taken. */
+  readonly reserveBytes?: number;
+}
+
+/** Deletes need pages before they free any, and the log of another folder may be beside the index. */
+const RESERVE_BYTES = 64 * 1024 * 1024;
+/** How soon watchers hear that another process has changed something. */
+const FOREIGN_CHECK_MS = 500;
+
+interface Pending {
+  readonly commit: Commit;
+  readonly bytes: number;
+  readonly resolve: (outcome: CommitOutcome) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class LmdbMetadata implements MetadataStore {
+  readonly #environment: Environment;
+  readonly #writer: Worker;
+  readonly #watchers = new WatchHub();
+  #queue: Pending[] = [];
+  /** The group that the writer has, empty when it is idle. */
+  #sent: readonly Pending[] = [];
+  #isSendPlanned = false;
+  #fault: Error | undefined;
+  #isClosing = false;
+  #idle: (() => void) | undefined;
+  /** The newest group that watchers have heard of. */
+  #watchedGroup = 0;
+  #hasForeignChanges = false;
+  #foreignTimer: NodeJS.Timeout | undefined;
+
+  static async open(options: LmdbMetadataOptions): Promise<LmdbMetadata> {
+    const { folder, reserveBytes = RESERVE_BYTES } = options;
+    const environment = openEnvironment(folder, () => randomBytes(16).toString("hex"));
+    const writerOptions: WriterOptions = { folder, reserveBytes };
+    const writer = new Worker(WRITER_FILE, { workerData: writerOptions });
+    try {
+      await started(writer);
+    } catch (error) {
+      await environment.database.close();
+      throw new Error(`Cannot open index ${folder}: its writer did not start`, { cause: error });
+    }
+    return new LmdbMetadata(environment, writer);
+  }
+
+  private constructor(environment: Environment, writer: Worker) {
+    this.#environment = environment;
+    this.#writer = writer;
+    writer.on("message", (reply: WriterReply) => this.#onReply(reply));
+    writer.on("error", (error: Error) => this.#onFault(error.message, true));
+    writer.on("exit", () => this.#onFault("its writer has stopped", true));
+  }
+
+  /** Why no commit is taken any more; the process must be restarted then. */
+  get fault(): Error | undefined {
+    return this.#fault;
+  }
+
+  async get(key: Uint8Array, signal?: AbortSignal): Promise<Entry | undefined> {
+    this.#renewSnapshot(signal);
+    return this.#read(key);
+  }
+
+  async getMany(
+    keys: readonly Uint8Array[],
+    signal?: AbortSignal,
+  ): Promise<readonly (Entry | undefined)[]> {
+    this.#renewSnapshot(signal);
+    const entries: (Entry | undefined)[] = [];
+    for (const key of keys) entries.push(this.#read(key));
+    return entries;
+  }
+
+  async range(request: RangeRequest, signal?: AbortSignal): Promise<RangePage> {
+    this.#renewSnapshot(signal);
+    const { from, to, limit, reverse } = request;
+    const entries: Entry[] = [];
+    if (Buffer.compare(from, to) >= 0) return { entries, more: false };
+    const rows = this.#environment.database.getRange(
+      reverse ? rangeDown(from, to, limit + 1) : rangeUp(from, to, limit + 1),
+    ) as Iterable<{ key: Buffer; value: Buffer; version: number }>;
+    for (const { key, value, version } of rows) entries.push({ key, value, revision: version });
+    if (entries.length <= limit) return { entries, more: false };
+    entries.pop();
+    return { entries, more: true };
+  }
+
+  async commit(commit: Commit, signal?: AbortSignal): Promise<CommitOutcome> {
+    this.#assertOpen(signal);
+    checkCommit(commit);
+    if (this.#fault !== undefined) throw this.#fault;
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ commit, bytes: packedBytes(commit), resolve, reject });
+      if (this.#sent.length === 0 && !this.#isSendPlanned) {
+        this.#isSendPlanned = true;
+        setImmediate(this.#send);
+      }
+    });
+  }
+
+  watch(prefix: Uint8Array, signal: AbortSignal): AsyncIterable<WatchEvent> {
+    this.#assertOpen(undefined);
+    const events = this.#watchers.watch(prefix, signal);
+    this.#startForeignChecks();
+    return events;
+  }
+
+  session(signal?: AbortSignal): Promise<Session> {
+    return openSession(this, signal);
+  }
+
+  /** For the supervising process, once it has reaped the worker whose session this was. */
+  async endSession(id: string): Promise<void> {
+    await endSession(this, id);
+    // A killed process leaves its readers' slots behind, which keep the pages of their transactions from reuse.
+    this.#environment.database.readerCheck();
+  }
+
+  /** For the supervising process, on a new boot, before any worker is started. */
+  endAllSessions(): Promise<void> {
+    return endAllSessions(this);
+  }
+
+  /** Waits for the commits under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    this.#watchers.close();
+    clearInterval(this.#foreignTimer);
+    if (this.#sent.length > 0 || this.#queue.length > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    if (this.#fault === undefined) {
+      const stopped = new Promise((resolve) => this.#writer.once("exit", resolve));
+      this.#tell({ kind: "close" });
+      await stopped;
+    }
+    await this.#environment.database.close();
+  }
+
+  #read(key: Uint8Array): Entry | undefined {
+    // The binding would refuse a longer key, which cannot have been put.
+    if (key.length > KEY_BYTES_MAX) return undefined;
+    const value = this.#environment.database.getBinary(key);
+    return value && { key, value, revision: getLastVersion() };
+  }
+
+  /** The binding keeps a snapshot until the event loop's next turn, older than what other processes have acknowledged. */
+  #renewSnapshot(signal: AbortSignal | undefined): void {
+    this.#assertOpen(signal);
+    this.#environment.database.resetReadTxn();
+  }
+
+  #assertOpen(signal: AbortSignal | undefined): void {
+    signal?.throwIfAborted();
+    if (this.#isClosing) throw new Error("Cannot use the index: it is closed");
+  }
+
+  readonly #send = (): void => {
+    this.#isSendPlanned = false;
+    if (this.#sent.length > 0 || this.#queue.length === 0) return;
+    const { group, bytes, rest } = nextGroup(this.#queue);
+    this.#sent = group;
+    this.#queue = rest;
+    const packed = packGroup(
+      group.map(({ commit }) => commit),
+      bytes,
+    );
+    this.#tell({ kind: "group", bytes: packed }, packed.buffer);
+  };
+
+  #tell(request: WriterRequest, ...handedOver: readonly ArrayBuffer[]): void {
+    this.#writer.postMessage(request, handedOver);
+  }
+
+  #onReply(reply: WriterReply): void {
+    switch (reply.kind) {
+      case "done":
+        this.#settle(this.#sent, reply);
+        break;
+      case "failed":
+        this.#onFault(reply.reason, reply.isIndeterminate);
+        return;
+      case "ready":
+      case "closed":
+        return;
+    }
+    this.#sent = [];
+    if (this.#queue.length > 0) this.#send();
+    else this.#idle?.();
+  }
+
+  #settle(group: readonly Pending[], reply: Extract<WriterReply, { kind: "done" }>): void {
+    const failures = new Map<number, CommitOutcome | MetadataFull>();
+    for (const { place, current } of reply.conflicts) {
+      const expect = group[place]?.commit.expect ?? [];
+      failures.set(place, { kind: "conflict", current: entriesOf(expect, current) });
+    }
+    for (const place of reply.full) {
+      failures.set(place, new MetadataFull("Cannot commit: no room for new records"));
+    }
+    const first = reply.group * GROUP_COMMITS_MAX;
+    const idle = new Set(reply.idle);
+    this.#noteGroup(reply.group, failures.size + idle.size < group.length);
+    for (const [place, { commit, resolve, reject }] of group.entries()) {
+      const failure = failures.get(place);
+      if (failure instanceof MetadataFull) {
+        reject(failure);
+      } else if (failure !== undefined) {
+        resolve(failure);
+      } else {
+        // What changed nothing takes no revision: it gets the last one before its group.
+        const revision = idle.has(place) ? first - 1 : first + place;
+        resolve({ kind: "committed", revision });
+        if (this.#watchers.isWatched) this.#watchers.publish(commit, revision);
+      }
+    }
+  }
+
+  #onFault(reason: string, isIndeterminate: boolean): void {
+    if (this.#isClosing && this.#sent.length === 0 && this.#queue.length === 0) return;
+    this.#fault ??= new Error(`Cannot write the index: ${reason}`);
+    const Fault = isIndeterminate ? IndeterminateCommit : Error;
+    for (const { reject } of this.#sent) reject(new Fault(`Cannot write the index: ${reason}`));
+    // What was not sent has certainly not been written.
+    for (const { reject } of this.#queue) reject(this.#fault);
+    this.#sent = [];
+    this.#queue = [];
+    this.#idle?.();
+  }
+
+  /** Groups count up by one in all processes together: a gap is another process's. */
+  #noteGroup(group: number, hasChanged: boolean): void {
+    if (!hasChanged || !this.#watchers.isWatched) return;
+    if (group !== this.#watchedGroup + 1) this.#hasForeignChanges = true;
+    this.#watchedGroup = group;
+  }
+
+  #startForeignChecks(): void {
+    if (this.#foreignTimer !== undefined || this.#isClosing) return;
+    this.#renewSnapshot(undefined);
+    this.#watchedGroup = lastGroup(this.#environment);
+    this.#foreignTimer = setInterval(this.#checkForeign, FOREIGN_CHECK_MS);
+    this.#foreignTimer.unref();
+  }
+
+  readonly #checkForeign = (): void => {
+    if (!this.#watchers.isWatched) {
+      clearInterval(this.#foreignTimer);
+      this.#foreignTimer = undefined;
+      return;
+    }
+    if (this.#sent.length === 0) {
+      const group = lastGroup(this.#environment);
+      if (group !== this.#watchedGroup) this.#hasForeignChanges = true;
+      this.#watchedGroup = group;
+    }
+    if (this.#hasForeignChanges) this.#watchers.reset();
+    this.#hasForeignChanges = false;
+  };
+}
+
+/** Beside this file, as TypeScript in a clone and as JavaScript in a package. */
+const WRITER_FILE = new URL(
+  import.meta.url.endsWith(".ts") ? "./lmdb-writer.ts" : "./lmdb-writer.js",
+  import.meta.url,
+);
+
+async function started(writer: Worker): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  writer.once("message", () => resolve());
+  writer.once("error", reject);
+  try {
+    await promise;
+  } finally {
+    writer.off("error", reject);
+  }
+}
+
+/** As many as fit a group, in order of arrival. */
+function nextGroup(queue: Pending[]): { group: Pending[]; bytes: number; rest: Pending[] } {
+  let bytes = 0;
+  let count = 0;
+  for (const pending of queue) {
+    if (count === GROUP_COMMITS_MAX || (count > 0 && bytes + pending.bytes > GROUP_BYTES_MAX))
+      break;
+    bytes += pending.bytes;
+    count += 1;
+  }
+  if (count === queue.length) return { group: queue, bytes, rest: [] };
+  return { group: queue.slice(0, count), bytes, rest: queue.slice(count) };
+}
+
+function rangeUp(from: Uint8Array, to: Uint8Array, limit: number) {
+  return { start: from, end: to, limit, versions: true };
+}
+
+/** The binding walks down from `start` inclusive to `end` exclusive; ours holds its lower bound and not its upper. */
+function rangeDown(from: Uint8Array, to: Uint8Array, limit: number) {
+  return {
+    start: to,
+    exclusiveStart: true,
+    end: from,
+    inclusiveEnd: true,
+    limit,
+    reverse: true,
+    versions: true,
+  };
+}
+
+function entriesOf(
+  expect: Commit["expect"],
+  current: Conflict["current"],
+): readonly (Entry | undefined)[] {
+  return current.map((found, place) => {
+    const key = expect[place]?.key;
+    return found === undefined || key === undefined ? undefined : { key, ...found };
+  });
+}
