@@ -22,6 +22,7 @@ export function readDocument(bytes: Buffer, root: string): Element {
 export class Element {
   readonly name: string;
   readonly #node: XmlElement;
+  #children: readonly Element[] | undefined;
 
   constructor(node: XmlElement) {
     this.#node = node;
@@ -49,12 +50,8 @@ export class Element {
   }
 
   get children(): readonly Element[] {
-    const elements: Element[] = [];
-    for (const child of this.#node.children) {
-      if (child instanceof XmlElement) elements.push(new Element(child));
-      else if (child instanceof XmlText && child.text.trim() !== "") throw malformed();
-    }
-    return elements;
+    this.#children ??= this.#readChildren();
+    return this.#children;
   }
 
   /** The attribute of that name, whatever its namespace's prefix. */
@@ -75,15 +72,28 @@ export class Element {
   }
 
   child(name: string): Element | undefined {
-    const found = this.all(name);
-    if (found.length > 1) throw malformed();
-    return found[0];
+    let found: Element | undefined;
+    for (const child of this.children) {
+      if (child.name !== name) continue;
+      if (found !== undefined) throw malformed();
+      found = child;
+    }
+    return found;
   }
 
   required(name: string): Element {
     const child = this.child(name);
     if (child === undefined) throw malformed();
     return child;
+  }
+
+  #readChildren(): readonly Element[] {
+    const elements: Element[] = [];
+    for (const child of this.#node.children) {
+      if (child instanceof XmlElement) elements.push(new Element(child));
+      else if (child instanceof XmlText && child.text.trim() !== "") throw malformed();
+    }
+    return elements;
   }
 }
 

@@ -116,13 +116,13 @@ function isStructure(shape: unknown): shape is StructureSchema {
   return Array.isArray(shape) && shape[0] === STRUCTURE;
 }
 
-/** A member is a schema, or a pair of a schema and what is said of it as a member. */
-function isPair(schema: unknown): schema is readonly [schema: unknown, traits: Traits] {
-  return Array.isArray(schema) && schema.length === 2 && typeof schema[1] === "object";
+/** A member is a schema, or a pair of a schema and its traits as a member, 0 for none. A schema itself is longer. */
+function isPair(schema: unknown): schema is readonly [schema: unknown, traits: Traits | 0] {
+  return Array.isArray(schema) && schema.length === 2;
 }
 
 function traitsOf(schema: unknown): Traits {
-  return isPair(schema) ? schema[1] : {};
+  return (isPair(schema) && schema[1]) || {};
 }
 
 function shapeOf(schema: unknown): unknown {

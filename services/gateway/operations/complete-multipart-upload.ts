@@ -67,7 +67,18 @@ function readParts(bytes: Buffer): Completion["parts"] {
   return parts;
 }
 
+const PART_ELEMENTS: ReadonlySet<string> = new Set([
+  "PartNumber",
+  "ETag",
+  ...Object.values(CHECKSUM_ELEMENTS),
+]);
+
 function readPart(part: Element): Completion["parts"][number] {
+  for (const { name } of part.children) {
+    if (PART_ELEMENTS.has(name)) continue;
+    // A checksum that we cannot check must not look checked.
+    throw new S3Error(name.startsWith("Checksum") ? "NotImplemented" : "MalformedXML");
+  }
   const number = part.required("PartNumber").integer;
   if (!isPartNumber(number)) {
     throw new S3Error("InvalidArgument", {
