@@ -7,7 +7,7 @@ describe("versions", () => {
   test("whatever is done to a bucket, it stays what a simple model says", async () => {
     const property = fc.asyncProperty(
       fc.constantFrom("unversioned" as const, "enabled" as const, "suspended" as const),
-      fc.array(step, { minLength: 1, maxLength: 25 }),
+      fc.array(step, { minLength: 1, maxLength: 40, size: "max" }),
       fc.integer(),
       async (versioning, steps, seed) => {
         const layer = await openLayer(seed);

@@ -20,6 +20,10 @@ export class SkippingClock implements Clock {
     return this.#ms;
   }
 
+  advance(ms: number): void {
+    this.#ms += ms;
+  }
+
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     this.#ms += ms;

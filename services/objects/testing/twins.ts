@@ -27,7 +27,11 @@ export type Step =
       readonly limit: number;
     };
 
-const key = fc.constantFrom(...KEYS);
+/** Mostly one key, so that it gets a history. */
+const key = fc.oneof(
+  { weight: 5, arbitrary: fc.constant("a") },
+  { weight: 1, arbitrary: fc.constantFrom(...KEYS) },
+);
 const pick = fc.nat(4);
 export const step: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -48,7 +52,7 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ kind: fc.constant("tag" as const), key, pick, tag: fc.string() }),
   },
   {
-    weight: 1,
+    weight: 3,
     arbitrary: fc.record({
       kind: fc.constant("versioning" as const),
       versioning: fc.constantFrom("enabled" as const, "suspended" as const),
