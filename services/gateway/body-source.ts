@@ -35,10 +35,11 @@ export class StreamSource implements ByteSource {
     }
     if (this.#fault) return Promise.reject(this.#fault);
     if (this.#state === "ended") return Promise.resolve(undefined);
-    this.#reader = Promise.withResolvers();
+    const reader = Promise.withResolvers<Buffer | undefined>();
+    this.#reader = reader;
     if (this.#state === "untouched") this.#start();
     else if (this.#state === "paused") this.#resume();
-    return this.#reader.promise;
+    return reader.promise;
   }
 
   #start(): void {

@@ -25,11 +25,11 @@ export const UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD";
 
 export const UNSIGNED: Payload = { mode: "unsigned", sha256: undefined, signing: undefined };
 
-const STREAMS: Readonly<Record<string, PayloadMode>> = {
-  "STREAMING-AWS4-HMAC-SHA256-PAYLOAD": "signed-chunks",
-  "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER": "signed-chunks-trailer",
-  "STREAMING-UNSIGNED-PAYLOAD-TRAILER": "unsigned-chunks-trailer",
-};
+const STREAMS: ReadonlyMap<string, PayloadMode> = new Map([
+  ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "signed-chunks"],
+  ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", "signed-chunks-trailer"],
+  ["STREAMING-UNSIGNED-PAYLOAD-TRAILER", "unsigned-chunks-trailer"],
+]);
 
 const SHA256 = /^[0-9a-fA-F]{64}$/;
 
@@ -45,7 +45,7 @@ export function parsePayload(
   if (SHA256.test(value)) {
     return { mode: "hash", sha256: Buffer.from(value, "hex"), signing: undefined };
   }
-  const mode = STREAMS[value];
+  const mode = STREAMS.get(value);
   if (!mode) {
     if (value.startsWith("STREAMING-AWS4-ECDSA-P256-SHA256-")) throw new S3Error("NotImplemented");
     throw invalidPayload(value);
