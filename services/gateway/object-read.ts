@@ -157,8 +157,10 @@ async function selectPart(
   return part.size === 0 ? undefined : { start: part.offset, end: part.offset + part.size };
 }
 
+/** AWS answers 416 InvalidPartNumber; ceph/s3-tests asks for the code of an unknown part, which clients take as final too. */
 function noSuchPart(number: number, count: number): S3Error {
-  return new S3Error("InvalidPartNumber", {
+  return new S3Error("InvalidPart", {
+    message: "The requested partnumber is not satisfiable",
     elements: { PartNumberRequested: String(number), ActualPartCount: String(count) },
   });
 }
