@@ -17,8 +17,16 @@ export interface DurableFile extends AsyncDisposable {
   truncate(length: number): Promise<void>;
 }
 
+/** Held until disposed of, or until the process that holds it is gone, however it went. */
+export interface DiskLock extends AsyncDisposable {
+  readonly path: string;
+}
+
 export interface Disk {
-  /** Paths are relative to the disk's root, with `/`. */
+  /**
+   * Paths are relative to the disk's root, with `/`. Read opens what is there, write also, and
+   * create makes a file that was not there (it fails with EEXIST when it was).
+   */
   open(path: string, mode: "create" | "read" | "write"): Promise<DurableFile>;
   /** Undefined when there is no such file. */
   readFile(path: string): Promise<Buffer | undefined>;
@@ -31,8 +39,17 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** Makes created and removed names in the folder durable. */
   syncFolder(path: string): Promise<void>;
+  /** A lock on that file (made when absent), unless somebody holds it, in this process or another: then undefined. */
+  lock(path: string): Promise<DiskLock | undefined>;
   /** Bytes of the file system, and free for us. */
   space(): Promise<{ capacity: number; free: number }>;
   /** Absolute path of the root, where a library (LMDB) opens files itself; undefined in memory. */
   readonly root: string | undefined;
+}
+
+/** The code of a failed system call (`ENOSPC`, `EIO`, …), as system and fault-injecting disks give it. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string"
+    ? error.code
+    : undefined;
 }

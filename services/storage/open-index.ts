@@ -1,0 +1,203 @@
+/**
+ * Opens the disk's shard index and brings it up to date before anybody is served (R28).
+ *
+ * One process at a time does this, under a lock. A volume that is not closed has a living writer,
+ * which keeps the index up to date itself, or a dead one, whose lock is free: then it is recovered.
+ */
+import { join } from "node:path";
+import type { Clock } from "#lib/clock.ts";
+import type { Disk, DiskLock } from "#lib/disk.ts";
+import type { Logger } from "#lib/log.ts";
+import type { DiskIdentity } from "#storage/disk-identity.ts";
+import {
+  ALL_PINS,
+  decodeVolumeRow,
+  META_KEY,
+  ownerOfPin,
+  VOLUME_RANGE,
+  volumeKey,
+  volumeOfKey,
+} from "#storage/index-rows.ts";
+import { type IndexStore, type IndexView, MemoryIndexStore } from "#storage/index-store.ts";
+import { openLmdbIndexStore } from "#storage/lmdb-index-store.ts";
+import { type Damage, NEW_VOLUME, readOwner, recoverVolume } from "#storage/recovery.ts";
+import { findVolume, putVolume } from "#storage/shard-index.ts";
+import { volumeIdOf } from "#storage/volume.ts";
+
+const INDEX_VERSION = 1;
+const LOCK_POLL_MS = 10;
+
+export interface IndexParts {
+  readonly disk: Disk;
+  readonly identity: DiskIdentity;
+  /** Names this process's own lock. */
+  readonly owner: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** What opening found; `damage` is worth a scrub and a repair. */
+export interface RecoveryReport {
+  readonly volumes: number;
+  readonly cut: number;
+  readonly damage: readonly Damage[];
+}
+
+export async function openIndex(
+  parts: IndexParts,
+  given?: IndexStore,
+): Promise<{ index: IndexStore; report: RecoveryReport }> {
+  await using _turn = await waitForLock(parts);
+  const index = given ?? (await openUsableIndex(parts));
+  try {
+    const report = await recoverDead(parts, index);
+    await index.transact((rows) => rows.put(META_KEY, metaOf(parts.identity)));
+    return { index, report };
+  } catch (error) {
+    if (given === undefined) await index[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Recovers the volumes of processes that are gone; those that live go on meanwhile. */
+export async function recoverIndex(parts: IndexParts, index: IndexStore): Promise<RecoveryReport> {
+  await using _turn = await waitForLock(parts);
+  return recoverDead(parts, index);
+}
+
+export function ownerLockPath(owner: string): string {
+  return `locks/${owner}`;
+}
+
+async function recoverDead(parts: IndexParts, index: IndexStore): Promise<RecoveryReport> {
+  const { disk, identity, log } = parts;
+  const present = (await disk.list("volumes")).map(volumeIdOf).filter((id) => id !== undefined);
+  await dropAbsent(index, { present: new Set(present), log });
+  const dead = new DeadOwners(disk);
+  let cut = 0;
+  let volumes = 0;
+  const damage: Damage[] = [];
+  try {
+    for (const volume of present.toSorted((left, right) => left - right)) {
+      const row = findVolume(index, volume);
+      if (row?.isClosed === true) continue;
+      const owner = row?.owner ?? (await readOwner({ disk, secret: identity.secret }, volume));
+      // A volume without a first record may be just being made.
+      if (owner === undefined ? await dead.isAnyAlive(parts.owner) : !(await dead.has(owner)))
+        continue;
+      await index.transact((rows) => {
+        if (row === undefined) putVolume(rows, volume, { ...NEW_VOLUME, owner: owner ?? "" });
+      });
+      const recovery = await recoverVolume({ disk, index, secret: identity.secret, log }, volume);
+      volumes += 1;
+      cut += recovery.cut;
+      damage.push(...recovery.damage);
+    }
+    await dropPins(index, dead);
+  } finally {
+    await dead.release();
+  }
+  return { volumes, cut, damage };
+}
+
+/** Rows of volumes that compaction took away just before a crash, or that are lost. */
+async function dropAbsent(
+  index: IndexStore,
+  { present, log }: { present: ReadonlySet<number>; log: Logger },
+): Promise<void> {
+  const rows = index.range(VOLUME_RANGE.from, VOLUME_RANGE.to, Number.MAX_SAFE_INTEGER);
+  for (const [key, value] of rows) {
+    const volume = volumeOfKey(key);
+    if (present.has(volume)) continue;
+    const { live } = decodeVolumeRow(value);
+    if (live > 0) log.error({ volume, live }, "Volume is missing: its shards read as corrupt");
+    await index.transact((changes) => changes.remove(volumeKey(volume)));
+  }
+}
+
+/** Nobody is making a link any more for whom a dead process pinned a content. */
+async function dropPins(index: IndexStore, dead: DeadOwners): Promise<void> {
+  for (const [key] of index.range(ALL_PINS.from, ALL_PINS.to, Number.MAX_SAFE_INTEGER)) {
+    if (await dead.has(ownerOfPin(key))) await index.transact((rows) => rows.remove(key));
+  }
+}
+
+/** Takes the locks of owners that hold them no more; what is taken belongs to the dead. */
+class DeadOwners {
+  readonly #disk: Disk;
+  readonly #locks = new Map<string, DiskLock | undefined>();
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
+
+  async has(owner: string): Promise<boolean> {
+    if (owner === "") return true;
+    if (!this.#locks.has(owner)) {
+      this.#locks.set(owner, await this.#disk.lock(ownerLockPath(owner)));
+    }
+    return this.#locks.get(owner) !== undefined;
+  }
+
+  /** Anybody but the one given. */
+  async isAnyAlive(self: string): Promise<boolean> {
+    for (const owner of await this.#disk.list("locks")) {
+      if (isOwner(owner) && owner !== self && !(await this.has(owner))) return true;
+    }
+    return false;
+  }
+
+  /** Their names are never used again. */
+  async release(): Promise<void> {
+    for (const lock of this.#locks.values()) {
+      if (lock === undefined) continue;
+      await this.#disk.remove(lock.path);
+      await lock[Symbol.asyncDispose]();
+    }
+  }
+}
+
+function isOwner(name: string): boolean {
+  return /^[0-9a-f]{32}$/.test(name);
+}
+
+async function openUsableIndex(parts: IndexParts): Promise<IndexStore> {
+  const { disk, identity, log } = parts;
+  if (disk.root === undefined) return new MemoryIndexStore();
+  const path = join(disk.root, "index");
+  let fault: unknown = "it was made by another version, or for another disk";
+  try {
+    const index = openLmdbIndexStore(path);
+    if (isUsable(index, identity)) return index;
+    await index[Symbol.asyncDispose]();
+  } catch (error) {
+    fault = error;
+  }
+  const dead = new DeadOwners(disk);
+  try {
+    if (await dead.isAnyAlive(parts.owner)) {
+      throw new Error(`Cannot open the shard index in ${path}`, { cause: fault });
+    }
+  } finally {
+    await dead.release();
+  }
+  log.info({ path }, "Making the shard index from the volumes");
+  await disk.remove("index");
+  return openLmdbIndexStore(path);
+}
+
+function isUsable(index: IndexView, identity: DiskIdentity): boolean {
+  return index.get(META_KEY)?.equals(metaOf(identity)) === true;
+}
+
+function metaOf(identity: DiskIdentity): Buffer {
+  return Buffer.from(`${INDEX_VERSION} ${identity.diskId}`);
+}
+
+async function waitForLock({ disk, clock }: IndexParts): Promise<DiskLock> {
+  for (;;) {
+    const lock = await disk.lock("locks/recovery");
+    if (lock !== undefined) return lock;
+    await clock.sleep(LOCK_POLL_MS);
+  }
+}
