@@ -87,10 +87,17 @@ export class References {
   async #inVersion(write: WriteName, entry: Entry, signal: AbortSignal): Promise<boolean> {
     const version: VersionRecord = decodeVersion(write.key, entry.value);
     if (named(write.writeId, version.extents)) return true;
-    if (version.partCount === 0) return false;
-    if (version.manifest !== undefined && named(write.writeId, [version.manifest])) return true;
-    const parts = await this.#manifests.partsOf(version, signal);
-    return parts.some(({ extents }) => named(write.writeId, extents));
+    if (version.parts.some(({ extents }) => named(write.writeId, extents))) return true;
+    return this.#inManifest(write.writeId, version.manifest, signal);
+  }
+
+  async #inManifest(
+    writeId: Uint8Array,
+    manifest: ExtentRecord | undefined,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    if (manifest === undefined) return false;
+    return named(writeId, [manifest]) || this.#manifests.names(manifest, writeId, signal);
   }
 
   async #inTrash(write: WriteName, signal: AbortSignal): Promise<boolean> {
@@ -103,8 +110,9 @@ export class References {
       const { slot } = trashOf(first.key);
       const range = trashInSlot(bucketId, slot, key);
       for await (const { value } of this.#each(range, signal)) {
-        const extents = await this.#manifests.extentsOfTrash(decodeTrash(value), signal);
+        const { extents, manifest } = decodeTrash(value);
         if (named(writeId, extents)) return true;
+        if (await this.#inManifest(writeId, manifest, signal)) return true;
       }
       from = trashSlotStart(bucketId, slot + 1);
     }
