@@ -54,7 +54,7 @@ export class FaultyDisk implements Disk {
   /** Names as the running system sees them, and as a crash would leave them at the least. */
   #names = new Map<string, Node>();
   #durableNames = new Map<string, Node>();
-  #folders = new Set<string>([""]);
+  readonly #folders = new Set<string>([""]);
   readonly #locks = new Set<string>();
   #generation = 0;
   /** May be set at any time. */

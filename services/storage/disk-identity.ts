@@ -107,8 +107,6 @@ function parseIdentity(bytes: Buffer, name: string): DiskIdentity {
       `Cannot open ${name}: its format is ${formatVersion}, newest known is ${FORMAT_VERSION}`,
     );
   }
-  const isHex = (value: unknown): value is string =>
-    typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
   if (formatVersion !== FORMAT_VERSION || typeof clusterId !== "string") {
     throw new DiskRefused("unreadable", `Cannot open ${name}: disk.json lacks its fields`);
   }
@@ -116,6 +114,10 @@ function parseIdentity(bytes: Buffer, name: string): DiskIdentity {
     throw new DiskRefused("unreadable", `Cannot open ${name}: disk.json has no valid ids`);
   }
   return { formatVersion, clusterId, diskId, secret: Buffer.from(secret, "hex") };
+}
+
+function isHex(value: unknown): value is string {
+  return typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
 }
 
 function nameOf(disk: Disk): string {

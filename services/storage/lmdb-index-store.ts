@@ -25,7 +25,7 @@ class LmdbIndexStore implements IndexStore {
   constructor(database: RootDatabase<Buffer, Buffer>) {
     this.#database = database;
     this.#transaction = {
-      get: (key) => database.getBinaryFast(key),
+      get: (key) => lookUp(database, key),
       range: (from, to, limit) => rows(database, from, to, limit),
       put: (key, value) => {
         database.putSync(key, value);
@@ -39,7 +39,7 @@ class LmdbIndexStore implements IndexStore {
   get(key: Buffer): Buffer | undefined {
     // Without this a read could see what was true before another process's acknowledged write.
     this.#database.resetReadTxn();
-    return this.#database.getBinaryFast(key);
+    return lookUp(this.#database, key);
   }
 
   range(from: Buffer, to: Buffer, limit: number): readonly IndexRow[] {
@@ -58,6 +58,12 @@ class LmdbIndexStore implements IndexStore {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#database.close();
   }
+}
+
+/** LMDB answers its one large buffer, of which only the first `length` bytes are the value. */
+function lookUp(database: RootDatabase<Buffer, Buffer>, key: Buffer): Buffer | undefined {
+  const shared = database.getBinaryFast(key);
+  return shared?.subarray(0, shared.length);
 }
 
 function rows(

@@ -47,22 +47,22 @@ export async function openIndex(
   parts: IndexParts,
   given?: IndexStore,
 ): Promise<{ index: IndexStore; report: RecoveryReport }> {
-  await using _turn = await waitForLock(parts);
-  const index = given ?? (await openUsableIndex(parts));
-  try {
-    const report = await recoverDead(parts, index);
-    await index.transact((rows) => rows.put(META_KEY, metaOf(parts.identity)));
-    return { index, report };
-  } catch (error) {
-    if (given === undefined) await index[Symbol.asyncDispose]();
-    throw error;
-  }
+  return alone(parts, async () => {
+    const index = given ?? (await openUsableIndex(parts));
+    try {
+      const report = await recoverDead(parts, index);
+      await index.transact((rows) => rows.put(META_KEY, metaOf(parts.identity)));
+      return { index, report };
+    } catch (error) {
+      if (given === undefined) await index[Symbol.asyncDispose]();
+      throw error;
+    }
+  });
 }
 
 /** Recovers the volumes of processes that are gone; those that live go on meanwhile. */
 export async function recoverIndex(parts: IndexParts, index: IndexStore): Promise<RecoveryReport> {
-  await using _turn = await waitForLock(parts);
-  return recoverDead(parts, index);
+  return alone(parts, () => recoverDead(parts, index));
 }
 
 export function ownerLockPath(owner: string): string {
@@ -194,10 +194,16 @@ function metaOf(identity: DiskIdentity): Buffer {
   return Buffer.from(`${INDEX_VERSION} ${identity.diskId}`);
 }
 
-async function waitForLock({ disk, clock }: IndexParts): Promise<DiskLock> {
-  for (;;) {
-    const lock = await disk.lock("locks/recovery");
-    if (lock !== undefined) return lock;
+/** One process at a time; a process that dies meanwhile gives the lock back. */
+async function alone<T>({ disk, clock }: IndexParts, work: () => Promise<T>): Promise<T> {
+  let lock = await disk.lock("locks/recovery");
+  while (lock === undefined) {
     await clock.sleep(LOCK_POLL_MS);
+    lock = await disk.lock("locks/recovery");
+  }
+  try {
+    return await work();
+  } finally {
+    await lock[Symbol.asyncDispose]();
   }
 }

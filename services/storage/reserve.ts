@@ -40,19 +40,17 @@ export class Reserve {
   }
 
   async ask(): Promise<void> {
-    this.#asking ??= this.#disk.space().then(
-      ({ capacity, free }) => {
-        this.#capacity = capacity;
-        this.#free = free;
-        this.#askedAt = this.#clock.monotonic();
-        this.#asking = undefined;
-      },
-      (error: unknown) => {
-        this.#asking = undefined;
-        throw error;
-      },
-    );
+    this.#asking ??= this.#measure().finally(() => {
+      this.#asking = undefined;
+    });
     await this.#asking;
+  }
+
+  async #measure(): Promise<void> {
+    const { capacity, free } = await this.#disk.space();
+    this.#capacity = capacity;
+    this.#free = free;
+    this.#askedAt = this.#clock.monotonic();
   }
 
   get #limit(): number {

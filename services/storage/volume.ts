@@ -111,10 +111,10 @@ export class Volume implements AsyncDisposable {
   readonly #events: VolumeEvents;
   #position: number;
   #durable: number;
-  #blocks: Waiting[] = [];
-  #seals: Waiting[] = [];
+  readonly #blocks: Waiting[] = [];
+  readonly #seals: Waiting[] = [];
   #queued = 0;
-  #room: (() => void)[] = [];
+  readonly #room: (() => void)[] = [];
   #isWriting = false;
   #isSyncing = false;
   #committing = 0;
