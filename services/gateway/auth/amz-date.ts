@@ -18,7 +18,9 @@ export function parseBasicDate(text: string): SignedDate | undefined {
   const match = BASIC.exec(text);
   if (!match) return undefined;
   const [, year, month, day, hour, minute, second] = match;
-  return validDate([year, month, day, hour, minute, second].map(Number), text);
+  const date = [Number(year), Number(month), Number(day)] as const;
+  const ms = momentOf(date, [Number(hour), Number(minute), Number(second)]);
+  return ms === undefined ? undefined : { timestamp: text, ms };
 }
 
 /** What a Date or x-amz-date header may hold: either form. */
@@ -27,22 +29,19 @@ export function parseHeaderDate(text: string): SignedDate | undefined {
   if (basic) return basic;
   const match = HTTP.exec(text);
   if (!match) return undefined;
-  const [, day, month = "", year, hour, minute, second] = match;
-  const fields = [year, MONTHS.indexOf(month) + 1, day, hour, minute, second].map(Number);
-  const [y = 0, ...rest] = fields;
-  const [mo, d, h, mi, s] = rest.map((field) => String(field).padStart(2, "0"));
-  return validDate(fields, `${String(y).padStart(4, "0")}${mo}${d}T${h}${mi}${s}Z`);
+  const [, day, name = "", year, hour, minute, second] = match;
+  const month = String(MONTHS.indexOf(name) + 1).padStart(2, "0");
+  return parseBasicDate(`${year}${month}${day}T${hour}${minute}${second}Z`);
 }
 
-/** Refuses 31 February, 25 o'clock and their like, which Date would carry over. */
-function validDate(fields: readonly number[], timestamp: string): SignedDate | undefined {
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = fields;
-  const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
-  const isReal =
-    date.getUTCMonth() === month - 1 &&
-    date.getUTCDate() === day &&
-    date.getUTCHours() === hour &&
-    date.getUTCMinutes() === minute &&
-    date.getUTCSeconds() === second;
-  return isReal ? { timestamp, ms: date.getTime() } : undefined;
+/** undefined for 31 February, 25 o'clock and their like, which Date would carry over. */
+function momentOf(
+  [year, month, day]: readonly [number, number, number],
+  [hour, minute, second]: readonly [number, number, number],
+): number | undefined {
+  if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59) return undefined;
+  const midnight = Date.UTC(year, month - 1, day);
+  // The first of this month and of the next: a day between them is one of this month's.
+  const isOfMonth = midnight >= Date.UTC(year, month - 1) && midnight < Date.UTC(year, month);
+  return isOfMonth ? midnight + ((hour * 60 + minute) * 60 + second) * 1000 : undefined;
 }

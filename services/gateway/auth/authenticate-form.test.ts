@@ -3,12 +3,12 @@ import { describe, expect, test } from "vitest";
 import { UserTable } from "#access/users-file.ts";
 import { authenticateForm } from "#gateway/auth/authenticate-form.ts";
 import { ALICE, NOW_MS } from "#gateway/auth/reference-client.ts";
-import { deriveSigningKey, hmac, SigningKeys } from "#gateway/auth/signing-key.ts";
+import { deriveSigningKey, SigningKeys } from "#gateway/auth/signing-key.ts";
 import { emptySource } from "#gateway/body-source.ts";
 import { S3Error } from "#gateway/errors.ts";
 
 const BUCKET = "photos";
-const SCOPE = { date: "20261122", region: "us-east-1", service: "s3", text: "" };
+const SCOPE = { date: "20261122", region: "us-east-1", service: "s3" };
 const CREDENTIAL = `${ALICE.accessKey}/20261122/us-east-1/s3/aws4_request`;
 const VERSION_4 = {
   "x-amz-algorithm": "AWS4-HMAC-SHA256",
@@ -69,7 +69,7 @@ function submit(
 
 /** The form as its signer's page holds it, changed afterwards by `changes`. */
 function version4(policy: string, changes: Fields = {}): Fields {
-  const signature = hmac(deriveSigningKey(ALICE.secretKey, SCOPE), policy).toString("hex");
+  const signature = deriveSigningKey(ALICE.secretKey, SCOPE).sign(policy).toString("hex");
   return { ...FIELDS, ...VERSION_4, policy, "x-amz-signature": signature, ...changes };
 }
 

@@ -11,7 +11,6 @@ import { UNSIGNED } from "#gateway/auth/payload.ts";
 import { checkPolicy } from "#gateway/auth/post-policy.ts";
 import { querySignature } from "#gateway/auth/presigned-url.ts";
 import { HeaderList } from "#gateway/auth/request-headers.ts";
-import { isSignatureOf } from "#gateway/auth/signing-key.ts";
 import type { SizeRange } from "#gateway/body.ts";
 import { S3Error } from "#gateway/errors.ts";
 
@@ -112,7 +111,7 @@ function verifyVersion4(
   });
   const user = users.byAccessKey(accessKey);
   if (!user) throw unknownKey(accessKey);
-  if (!isSignatureOf(signature, keys.of(user.secretKey, scope), policy)) {
+  if (!keys.of(user.secretKey, scope).hasSigned(policy, signature)) {
     throw wrongSignature({ accessKey, policy, signature });
   }
   return user;

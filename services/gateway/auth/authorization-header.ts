@@ -38,12 +38,22 @@ export function parseAuthorizationHeader(
   };
 }
 
+interface Components {
+  readonly credential: string;
+  readonly signedHeaders: string;
+  readonly signature: string;
+}
+
+/** As SDKs write it. */
+const USUAL = /^Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([^,\s]+)$/;
+
 /** `Credential=…, SignedHeaders=…, Signature=…`: in any order, with or without the space. */
-function parseComponents(text: string): {
-  credential: string;
-  signedHeaders: string;
-  signature: string;
-} {
+function parseComponents(text: string): Components {
+  const usual = USUAL.exec(text);
+  if (usual) {
+    const [, credential = "", signedHeaders = "", signature = ""] = usual;
+    return { credential, signedHeaders, signature };
+  }
   const components = new Map<string, string>();
   for (const component of text.split(",")) {
     const trimmed = component.trim();

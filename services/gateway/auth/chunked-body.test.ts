@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ChunkedBody, type ChunkedBodyOptions } from "#gateway/auth/chunked-body.ts";
 import { type Framed, framed, joined, SIGNING } from "#gateway/auth/chunked-client.ts";
+import { SigningKey } from "#gateway/auth/signing-key.ts";
 import { S3Error } from "#gateway/errors.ts";
 
 const TRAILERS = { "x-amz-checksum-crc32c": "sOO8/Q==" };
@@ -175,7 +176,7 @@ describe("the signatures of chunks (SIG-4)", () => {
   test("of another request, key or day do not fit", () => {
     for (const change of [
       { seed: "6".repeat(64) },
-      { key: Buffer.alloc(32, 8) },
+      { key: new SigningKey(Buffer.alloc(32, 8)) },
       { timestamp: "20261122T123016Z" },
       { scope: "20261123/us-east-1/s3/aws4_request" },
     ]) {

@@ -9,7 +9,6 @@
  */
 import { createHash, type Hash, hash } from "node:crypto";
 import type { ChunkSigning } from "#gateway/auth/payload.ts";
-import { isSignatureOf } from "#gateway/auth/signing-key.ts";
 import { S3Error } from "#gateway/errors.ts";
 
 const LINE_FEED = 0x0a;
@@ -161,8 +160,7 @@ export class ChunkedBody {
     const { signing } = this.#options;
     if (!signing) return;
     const text = `AWS4-HMAC-SHA256-PAYLOAD\n${signing.timestamp}\n${signing.scope}\n${this.#previous}\n${EMPTY_SHA256}\n${sha256}`;
-    if (!isSignatureOf(this.#signature, signing.key, text))
-      throw wrongSignature(text, this.#signature);
+    if (!signing.key.hasSigned(text, this.#signature)) throw wrongSignature(text, this.#signature);
     this.#previous = this.#signature;
   }
 
@@ -190,7 +188,7 @@ export class ChunkedBody {
   #verifyTrailer(signing: ChunkSigning, signature: string): void {
     const sha256 = hash("sha256", this.#trailerText, "hex");
     const text = `AWS4-HMAC-SHA256-TRAILER\n${signing.timestamp}\n${signing.scope}\n${this.#previous}\n${sha256}`;
-    if (!isSignatureOf(signature, signing.key, text)) throw wrongSignature(text, signature);
+    if (!signing.key.hasSigned(text, signature)) throw wrongSignature(text, signature);
     this.#trailerIsVerified = true;
     this.#emptyLines = 0;
   }

@@ -1,10 +1,10 @@
 /** For tests: what a client sends that uploads in aws-chunked. */
 import { createHash } from "node:crypto";
 import type { ChunkSigning } from "#gateway/auth/payload.ts";
-import { hmac } from "#gateway/auth/signing-key.ts";
+import { SigningKey } from "#gateway/auth/signing-key.ts";
 
 export const SIGNING: ChunkSigning = {
-  key: Buffer.alloc(32, 7),
+  key: new SigningKey(Buffer.alloc(32, 7)),
   timestamp: "20261122T123015Z",
   scope: "20261122/us-east-1/s3/aws4_request",
   seed: "5".repeat(64),
@@ -54,7 +54,7 @@ function sign(
   algorithm: string,
   rest: readonly string[],
 ): string {
-  return hmac(key, [algorithm, timestamp, scope, ...rest].join("\n")).toString("hex");
+  return key.sign([algorithm, timestamp, scope, ...rest].join("\n")).toString("hex");
 }
 
 function sha256(bytes: Buffer | string): string {

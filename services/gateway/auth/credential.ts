@@ -22,6 +22,9 @@ export interface CredentialFaults {
   readonly prefix: string;
 }
 
+const CREDENTIAL = /^(.*)\/([^/]*)\/([^/]*)\/([^/]*)\/([^/]*)$/s;
+const DAY = /^\d{8}$/;
+
 /** `region` undefined: any region will do. */
 export function parseCredential(
   text: string,
@@ -37,15 +40,13 @@ export function parseCredential(
       ...(elements && { elements }),
     });
 
-  const fields = text.split("/");
-  const [terminal = "", service = "", scopeRegion = "", date = "", ...keyFields] =
-    fields.toReversed();
-  const accessKey = keyFields.toReversed().join("/");
-  if (fields.length < 5) {
+  const match = CREDENTIAL.exec(text);
+  if (!match) {
     throw malformed(
       'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
     );
   }
+  const [, accessKey = "", date = "", scopeRegion = "", service = "", terminal = ""] = match;
   if (accessKey === "") {
     throw malformed("a non-empty Access Key (AKID) must be provided in the credential.");
   }
@@ -60,7 +61,7 @@ export function parseCredential(
       Region: region,
     });
   }
-  if (!/^\d{8}$/.test(date)) {
+  if (!DAY.test(date)) {
     throw malformed(
       `incorrect date format "${date}". This date in the credential must be in the format "yyyyMMdd".`,
     );
@@ -76,7 +77,7 @@ export function parseCredential(
       date,
       region: scopeRegion,
       service,
-      text: `${date}/${scopeRegion}/${service}/${terminal}`,
+      text: text.slice(accessKey.length + 1),
     },
   };
 }

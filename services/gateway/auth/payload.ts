@@ -1,10 +1,11 @@
 /** What x-amz-content-sha256 announces of a body, and what is needed to verify it. */
+import type { SigningKey } from "#gateway/auth/signing-key.ts";
 import type { PayloadMode } from "#gateway/context.ts";
 import { S3Error } from "#gateway/errors.ts";
 
 /** What the signatures of chunks are chained to. */
 export interface ChunkSigning {
-  readonly key: Buffer;
+  readonly key: SigningKey;
   /** `20130524T000000Z`. */
   readonly timestamp: string;
   /** `20130524/us-east-1/s3/aws4_request`. */
