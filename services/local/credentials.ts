@@ -1,5 +1,4 @@
 /** The first user's keys: given by the operator, or generated once and kept in every data folder. */
-import { createHash } from "node:crypto";
 import type { Disk } from "#lib/disk.ts";
 import type { Random } from "#lib/random.ts";
 
@@ -32,11 +31,6 @@ export async function loadCredentials(
   };
   await keep(generated, folders);
   return { ...generated, origin: "generated" };
-}
-
-/** S3's canonical user id of a user whose operator gave none. */
-export function derivedOwnerId(name: string): string {
-  return createHash("sha256").update(`anybucket user ${name}`).digest("hex");
 }
 
 function parse(bytes: Buffer | undefined): { accessKey: string; secretKey: string } | undefined {

@@ -1,5 +1,4 @@
 /** What the supervising process and its workers say to each other. */
-import type { JobStatus } from "#keeper/runner.ts";
 import type { Credentials } from "#local/credentials.ts";
 import type { Settings } from "#settings.ts";
 
@@ -16,15 +15,10 @@ export interface WorkerPlan {
   readonly settings: Settings;
   readonly clusterId: string;
   readonly folders: readonly FolderPlan[];
-  /** Folder of the LMDB index, and folders of its logs. */
-  readonly index: IndexPlan;
+  /** Folder of the LMDB index. */
+  readonly indexFolder: string;
   readonly credentials: Credentials;
   readonly codec: string;
-}
-
-export interface IndexPlan {
-  readonly folder: string;
-  readonly logFolders: readonly string[];
 }
 
 export type ToWorker =
@@ -47,5 +41,5 @@ export type ToSupervisor =
       readonly kind: "report";
       readonly id: number;
       readonly metrics: object;
-      readonly jobs: readonly JobStatus[];
+      readonly jobs: readonly unknown[];
     };

@@ -169,8 +169,10 @@ export class Supervisor {
     }
     const elected = this.#members.get(this.#elected);
     if (elected === undefined) return;
-    for (const worker of this.#ended.splice(0))
+    while (this.#endedTold < this.#ended.length) {
+      const worker = this.#ended[this.#endedTold++] ?? "";
       send(elected.process, { kind: "worker-ended", worker });
+    }
   }
 
   async #listenAdmin(): Promise<void> {

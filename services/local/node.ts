@@ -1,0 +1,84 @@
+/** Index, disks and object layer of one process, opened in order and closed in the reverse one. */
+import { CodecByName } from "#codec/codec-by-name.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Logger } from "#lib/log.ts";
+import type { Metrics } from "#lib/metrics.ts";
+import type { Random } from "#lib/random.ts";
+import { systemDisk } from "#lib/system-disk.ts";
+import type { WorkerPlan } from "#local/messages.ts";
+import { LmdbMetadata } from "#metadata/lmdb.ts";
+import type { Session } from "#metadata/metadata-store.ts";
+import { createDataPlane } from "#objects/create-data-plane.ts";
+import { createObjectLayer } from "#objects/layer.ts";
+import type { ObjectLayer } from "#objects/object-layer.ts";
+import { StorageClasses } from "#objects/storage-classes.ts";
+import { CurrentMap } from "#placement/current-map.ts";
+import { type DiskStore, openDiskStore } from "#storage/disk-store.ts";
+
+export interface LocalNode extends AsyncDisposable {
+  readonly objects: ObjectLayer;
+  readonly session: Session;
+  /** Begins the background work of the machine; only in the elected process. */
+  startKeeper(): Promise<void>;
+  /** Closes the volumes of processes that have ended. */
+  takeOver(): Promise<void>;
+  jobs(): readonly unknown[];
+  measure(metrics: Metrics): Promise<void>;
+}
+
+export interface NodeParts {
+  readonly plan: WorkerPlan;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export async function openNode({ plan, log, clock, random }: NodeParts): Promise<LocalNode> {
+  const { settings, clusterId } = plan;
+  const closing = new AsyncDisposableStack();
+  const lifetime = new AbortController();
+  const metadata = closing.use(await LmdbMetadata.open({ folder: plan.indexFolder }));
+  const stores = new Map<string, DiskStore>();
+  for (const { path, diskId } of plan.folders) {
+    const store = closing.use(
+      await openDiskStore({ disk: systemDisk(path), clusterId, clock, log, random }),
+    );
+    stores.set(diskId, store);
+  }
+  const session = closing.use(await metadata.session());
+  const map = closing.use(await CurrentMap.open({ metadata, clock, log }));
+  const classes = new StorageClasses({
+    codecs: new CodecByName(),
+    names: { STANDARD: plan.codec },
+    smallBytes: settings.smallObject,
+  });
+  const data = closing.use(
+    createDataPlane({ stores, map, metadata, session, clusterId, classes, clock, random, log }),
+  );
+  const objects = createObjectLayer({
+    store: metadata,
+    data,
+    session,
+    clock,
+    random,
+    lifetime: lifetime.signal,
+  });
+  closing.defer(() => lifetime.abort());
+  return {
+    objects,
+    session,
+    startKeeper: () => Promise.resolve(),
+    takeOver: () => Promise.resolve(),
+    jobs: () => [],
+    measure: async (metrics) => {
+      for (const [disk, store] of stores) {
+        const health = await store.health();
+        for (const kind of ["capacity", "free", "live", "used"] as const) {
+          metrics.diskBytes.set({ disk, kind }, health[kind]);
+        }
+        metrics.diskState.set({ disk }, health.state === "writable" ? 1 : 0);
+      }
+    },
+    [Symbol.asyncDispose]: () => closing.disposeAsync(),
+  };
+}

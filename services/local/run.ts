@@ -1,0 +1,172 @@
+/** Role `all`: one machine from its settings to the first screen, and back down in good order. */
+
+import { join } from "node:path";
+import { isatty } from "node:tty";
+import { createLog, type Logger } from "#lib/log.ts";
+import { systemRandom } from "#lib/random.ts";
+import { parseAddress, reachableUrl } from "#local/address.ts";
+import { banner } from "#local/banner.ts";
+import { CREDENTIALS_FILE, loadCredentials } from "#local/credentials.ts";
+import { type ChosenCodec, chooseCodec } from "#local/default-codec.ts";
+import { type FoundFolder, findFolders, joinFolder } from "#local/machine.ts";
+import type { FolderPlan, WorkerPlan } from "#local/messages.ts";
+import { EXIT_CONFIGURATION, listenFault, OperatorFault } from "#local/operator-fault.ts";
+import { Supervisor } from "#local/supervisor.ts";
+import { LmdbMetadata } from "#metadata/lmdb.ts";
+import { endAllSessions, endSession } from "#metadata/sessions.ts";
+import { changeMap } from "#placement/change-map.ts";
+import type { PlacedDisk, PlacementMap } from "#placement/placement-map.ts";
+import { GROUP_COUNT_DEFAULT } from "#placement/placement-map.ts";
+import { decodeMap, MAP_KEY } from "#placement/placement-record.ts";
+import type { Settings } from "#settings.ts";
+
+export async function runMachine(settings: Settings, version: string): Promise<void> {
+  const log = createLog({ level: settings.logLevel, format: settings.logFormat });
+  await using closing = new AsyncDisposableStack();
+  const address = parseAddress(settings.address);
+  const admin = parseAddress(settings.adminAddress);
+  const found = await findFolders(settings.folders, closing);
+  const clusterId =
+    found.find((folder) => folder.clusterId)?.clusterId ?? systemRandom.bytes(16).toString("hex");
+  const indexFolder = join(found[0]?.path ?? "", "metadata");
+  const metadata = closing.use(await LmdbMetadata.open({ folder: indexFolder }));
+  // No process of an earlier start is left: the folders' locks are ours.
+  await endAllSessions(metadata);
+  const { folders, map, notes, codec } = await placeFolders({
+    found,
+    settings,
+    clusterId,
+    metadata,
+  });
+  const credentials = await loadCredentials(
+    settings,
+    found
+      .filter(({ path }) => folders.some((folder) => folder.path === path))
+      .map(({ disk }) => disk),
+    systemRandom,
+  );
+  const plan = (worker: string): WorkerPlan => ({
+    worker,
+    settings,
+    clusterId,
+    folders,
+    indexFolder,
+    credentials,
+    codec: codec.name,
+  });
+  const supervisor = new Supervisor({
+    plan,
+    workers: settings.workers,
+    bootId: systemRandom.bytes(4).toString("hex"),
+    admin,
+    drainMs: settings.drain,
+    notes: () => notes,
+    endSession: (session) => endSession(metadata, session),
+    log,
+  });
+  await starting(supervisor, settings);
+  const scheme = settings.tlsCertFile === undefined ? "http" : "https";
+  process.stdout.write(
+    banner({
+      version,
+      s3: reachableUrl(address, scheme),
+      admin: reachableUrl(admin, "http"),
+      folders: folders.map(({ path }) => path),
+      codec: codec.name,
+      mayLose: codec.mayLose,
+      workers: settings.workers,
+      region: settings.region,
+      credentials,
+      credentialsPath: join(folders[0]?.path ?? "", CREDENTIALS_FILE),
+      buckets: settings.buckets,
+      notes,
+      isTerminal: isatty(1),
+    }),
+  );
+  log.info({ folders: map.disks.length, codec: codec.name, address: settings.address }, "Ready");
+  process.on("SIGHUP", () => supervisor.reloadUsers());
+  await stopSignal(log);
+  await supervisor.stop();
+  log.flush();
+}
+
+interface Placed {
+  readonly folders: readonly FolderPlan[];
+  readonly map: PlacementMap;
+  readonly notes: readonly string[];
+  readonly codec: ChosenCodec;
+}
+
+/** Which folder is which disk of the map: known ones keep their place, new ones get one, missing ones keep theirs until replaced. */
+async function placeFolders({
+  found,
+  settings,
+  clusterId,
+  metadata,
+}: {
+  found: readonly FoundFolder[];
+  settings: Settings;
+  clusterId: string;
+  metadata: LmdbMetadata;
+}): Promise<Placed> {
+  const stored = await metadata.get(MAP_KEY);
+  const old = stored && decodeMap(stored.value);
+  const replaced = new Set(settings.replace.map((path) => join(path)));
+  const folders: FolderPlan[] = [];
+  const notes: string[] = [];
+  let disks: PlacedDisk[] = [...(old?.disks ?? [])];
+  for (const folder of found) {
+    if (folder.diskId === undefined) {
+      const lost = disks.find(({ label }) => label === folder.path);
+      if (lost !== undefined && !replaced.has(folder.path)) {
+        notes.push(
+          `degraded: ${folder.path} is empty, and was a disk; mount it, or start with --replace ${folder.path} to have it filled again`,
+        );
+        continue;
+      }
+      disks = disks.filter((disk) => disk !== lost);
+    }
+    const plan = await joinFolder(folder, { clusterId, random: systemRandom });
+    folders.push(plan);
+    disks = disks.filter(({ id }) => id !== plan.diskId);
+    disks.push(placedDisk(plan));
+  }
+  const codec = chooseCodec(settings.storageClass, disks.length);
+  const map = await changeMap(metadata, {
+    clusterId,
+    disks,
+    width: Math.min(disks.length, codec.width),
+    groupCount: GROUP_COUNT_DEFAULT,
+  });
+  return { folders, map, notes, codec };
+}
+
+function placedDisk({ diskId, path }: FolderPlan): PlacedDisk {
+  return { id: diskId, node: "local", zone: "local", weight: 1, state: "active", label: path };
+}
+
+async function starting(supervisor: Supervisor, settings: Settings): Promise<void> {
+  try {
+    await supervisor.start();
+  } catch (error) {
+    const { syscall } = error as NodeJS.ErrnoException;
+    if (
+      syscall === "listen" ||
+      (error as NodeJS.ErrnoException).code?.startsWith("EADDR") === true
+    ) {
+      const { port } = error as { port?: number };
+      const isAdmin = port === parseAddress(settings.adminAddress).port;
+      throw listenFault(
+        error as NodeJS.ErrnoException,
+        isAdmin ? settings.adminAddress : settings.address,
+      );
+    }
+    throw new OperatorFault((error as Error).message, EXIT_CONFIGURATION, error);
+  }
+}
+
+async function stopSignal(log: Logger): Promise<void> {
+  const stopped = Promise.withResolvers<string>();
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => stopped.resolve(signal));
+  log.info({ signal: await stopped.promise }, "Stopping");
+}

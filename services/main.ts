@@ -1,0 +1,29 @@
+/** The program's story: read settings, prepare the machine, serve, drain. */
+import cluster from "node:cluster";
+import { readFileSync } from "node:fs";
+import { readCommandLine } from "#command-line.ts";
+import { OperatorFault } from "#local/operator-fault.ts";
+import { runMachine } from "#local/run.ts";
+import { runWorker } from "#local/worker.ts";
+
+const { version } = JSON.parse(
+  readFileSync(new URL("../package.json", import.meta.url), "utf8"),
+) as { version: string };
+
+if (cluster.isWorker) {
+  await runWorker();
+} else {
+  const commandLine = readCommandLine(process.argv.slice(2), process.env, version);
+  if (commandLine.kind === "print") {
+    (commandLine.exitCode === 0 ? process.stdout : process.stderr).write(commandLine.text);
+    process.exit(commandLine.exitCode);
+  }
+  try {
+    await runMachine(commandLine.settings, version);
+    process.exit(0);
+  } catch (error) {
+    if (!(error instanceof OperatorFault)) throw error;
+    process.stderr.write(`anybucket: ${error.message}\n`);
+    process.exit(error.exitCode);
+  }
+}
