@@ -12,6 +12,7 @@ import { OPERATIONS } from "#gateway/operations.ts";
 import { parseQuery } from "#gateway/query.ts";
 import { Gateway } from "#gateway/server.ts";
 import { ALICE } from "#gateway/testing/requests.ts";
+import { singleObject } from "#gateway/testing/single-object.ts";
 import { ACCEPTED_HEADERS, UNOFFERED_HEADERS } from "#gateway/unoffered-headers.ts";
 import { Element } from "#gateway/xml.ts";
 import { systemClock } from "#lib/clock.ts";
@@ -19,7 +20,6 @@ import { silentLog } from "#lib/log.ts";
 import { systemRandom } from "#lib/random.ts";
 import { leavesOf, send } from "./support/model-requests.ts";
 import { readServiceModel } from "./support/service-model.ts";
-import { singleObject } from "./support/single-object.ts";
 
 // The caller is taken for granted: what is watched here is what becomes of its input.
 vi.mock("#gateway/auth/authenticate.ts", () => ({

@@ -13,7 +13,7 @@ export type HttpServer = Server | SecureServer;
 export const SERVER_OPTIONS: ServerOptions = {
   maxHeaderSize: 16 * 1024,
   headersTimeout: 60_000,
-  // Uploads may take hours; what must not last is silence (IDLE_MS).
+  // Uploads may take hours; what must not last is silence (`idleMs`).
   requestTimeout: 0,
   // Longer than the minute after which common proxies let go, so that it is they who close.
   keepAliveTimeout: 75_000,
@@ -21,17 +21,25 @@ export const SERVER_OPTIONS: ServerOptions = {
   requireHostHeader: false,
 };
 
+export interface ConnectionOptions {
+  /** For answers below HTTP. */
+  readonly hostId: string;
+  readonly newId: () => string;
+  /** Silence after which a connection is given up on, while it is the client's turn. */
+  readonly idleMs: number;
+}
+
 export class Connections {
   readonly #servers: HttpServer[] = [];
   readonly #current = new WeakMap<Socket, Exchange>();
   readonly #heldBack = new WeakSet<IncomingMessage>();
-  readonly #identity: { readonly hostId: string; readonly newId: () => string };
+  readonly #options: ConnectionOptions;
   #inFlight = 0;
   #isDraining = false;
   #onIdle: (() => void) | undefined;
 
-  constructor(identity: { readonly hostId: string; readonly newId: () => string }) {
-    this.#identity = identity;
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
   }
 
   get inFlight(): number {
@@ -49,7 +57,7 @@ export class Connections {
     this.#servers.push(server);
     // Headers are bounded in bytes. A bound in number would drop the rest silently, and with it what was signed.
     server.maxHeadersCount = 0;
-    server.setTimeout(IDLE_MS);
+    server.setTimeout(this.#options.idleMs);
     server.on("request", listener);
     server.on("checkContinue", (incoming, outgoing) => {
       this.#heldBack.add(incoming);
@@ -112,7 +120,7 @@ export class Connections {
       socket.destroy();
     } else if (incoming.complete || exchange.isBodyHeldBack || incoming.isPaused()) {
       // Ours: a slow disk is no fault of the client.
-      socket.setTimeout(IDLE_MS);
+      socket.setTimeout(this.#options.idleMs);
     } else {
       this.#refuse(socket, new S3Error("RequestTimeout"));
     }
@@ -142,7 +150,7 @@ export class Connections {
   #refuse(socket: Socket, error: S3Error, statusLine = "400 Bad Request"): void {
     const exchange = this.#current.get(socket);
     if (exchange !== undefined) exchange.errorCode = error.code;
-    const { hostId, newId } = this.#identity;
+    const { hostId, newId } = this.#options;
     const id = exchange?.id ?? newId();
     const resource = exchange?.resource ?? "";
     const { body } = errorResponse(error, { id, hostId, resource });
@@ -159,6 +167,3 @@ export class Connections {
     socket.end(`${head.join("\r\n")}\r\n\r\n${document}`, () => socket.destroy());
   }
 }
-
-/** Silence after which a connection is given up on, while it is the client's turn. */
-const IDLE_MS = 120_000;

@@ -17,15 +17,22 @@ import { parseQuery } from "#gateway/query.ts";
 import { errorResponse, respond } from "#gateway/respond.ts";
 import { findAddress, findOperation, hostName, type Match, splitTarget } from "#gateway/route.ts";
 import { refuseUnofferedHeaders } from "#gateway/unoffered-headers.ts";
-import type { Logger } from "#lib/log.ts";
 import { Unavailable } from "#objects/object-layer.ts";
 
+/** A Logger, as far as it is needed here. */
+export interface FaultLog {
+  error(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
 export interface GatewayOptions {
-  readonly log: Pick<Logger, "error" | "warn">;
+  readonly log: FaultLog;
   /** Called once for every request, when its answer has left or its client has. */
   readonly onRequest: (record: RequestRecord) => void;
   /** What the health paths on the S3 port say. */
   readonly isReady: () => boolean;
+  /** Silence after which a connection is given up on, while it is the client's turn. */
+  readonly idleMs?: number;
 }
 
 /** Serves S3 on every server that is attached to it. */
@@ -44,7 +51,11 @@ export class Gateway {
     this.#options = options;
     this.#domains = parts.settings.domains.map((domain) => domain.toLowerCase());
     this.#hostId = parts.random.bytes(36).toString("base64");
-    this.#connections = new Connections({ hostId: this.#hostId, newId: () => this.#newId() });
+    this.#connections = new Connections({
+      hostId: this.#hostId,
+      newId: () => this.#newId(),
+      idleMs: options.idleMs ?? IDLE_MS,
+    });
     const app = new Koa();
     // Koa reports connections that broke; to us they are exchanges whose client has gone.
     app.on("error", () => undefined);
@@ -271,6 +282,8 @@ export class Gateway {
     return this.#parts.random.bytes(8).toString("hex").toUpperCase();
   }
 }
+
+const IDLE_MS = 120_000;
 
 const READY_PATHS: ReadonlySet<string> = new Set([
   "/minio/health/ready",

@@ -7,8 +7,8 @@ import { text as readText } from "node:stream/consumers";
 import type { Operation } from "#gateway/context.ts";
 import { OPERATIONS } from "#gateway/operations.ts";
 import { ALICE, versionOf } from "#gateway/testing/requests.ts";
+import { UPLOAD_ID } from "#gateway/testing/single-object.ts";
 import type { ModelElement, ModelMember, ModelOperation } from "./service-model.ts";
-import { UPLOAD_ID } from "./single-object.ts";
 
 /** Something to say for each input that is more than any word. */
 const VALUES: Readonly<Record<string, string>> = {
