@@ -39,12 +39,14 @@ export class DataPlaneBench implements AsyncDisposable {
   readonly session: Session;
   readonly data: RunningDataPlane;
   readonly #options: BenchOptions;
+  readonly #random: Random;
 
   private constructor(
     options: BenchOptions,
     parts: Pick<DataPlaneBench, "metadata" | "disks" | "stores" | "classes" | "map" | "session">,
   ) {
     this.#options = options;
+    this.#random = options.random ?? new SeededRandom(1);
     this.metadata = parts.metadata;
     this.disks = parts.disks;
     this.stores = parts.stores;
@@ -70,7 +72,8 @@ export class DataPlaneBench implements AsyncDisposable {
   /** As another process would have it. */
   dataPlaneOf(session: Session): RunningDataPlane {
     const { stores, map, metadata, classes } = this;
-    const { times = {}, readBytesMax = 1 << 26, random = new SeededRandom(1) } = this.#options;
+    const { times = {}, readBytesMax = 1 << 26 } = this.#options;
+    const random = this.#random;
     const clusterId = CLUSTER;
     const parts = { stores, map, metadata, session, clusterId, classes, random };
     return createDataPlane({ ...parts, clock: systemClock, log: silentLog, times, readBytesMax });

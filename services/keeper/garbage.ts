@@ -1,0 +1,245 @@
+/**
+ * Takes away shards that nothing names: what crashed and abandoned writes left behind (R9 to R11).
+ *
+ * A write may go only when it can no longer be committed and nothing names it. In this order, because each step is
+ * final only after the one before: its shards are listed; its session is found to be gone, or its number below the
+ * session's low-water mark; then the index is asked, linearizably. What cannot be read, or is not ours, stays. No
+ * clock is part of that, and any process may be stopped, paused or doubled at any point: "named by nothing and
+ * not committable" never becomes untrue again, so taking a shard away late or twice harms nothing.
+ *
+ * What it costs: a write that was asked about after its session's end is named, and leaves through the trash when it
+ * no longer is. So sweeps only ask about sessions that ended since the last sweep, and of those whose marks were seen
+ * only about writes above the mark; the rest costs its place in a listing. Every week, and for a disk that was
+ * away while shards were removed, all are asked about.
+ *
+ * Against an index that is not the right one, or lost its latest changes: it acts only with the cluster's identity,
+ * not after a restore, and stops to ask when one sweep would take more than a hundredth, or when an index that was
+ * never swept names less than half of what the disks hold.
+ */
+import {
+  decodeGarbageState,
+  encodeGarbageState,
+  GARBAGE_KEY,
+  type GarbageState,
+} from "#keeper/garbage-state.ts";
+import { disarmedBecause } from "#keeper/identity.ts";
+import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
+import { MISSED, missedDisk, missedPut } from "#keeper/missed.ts";
+import { Pace } from "#keeper/pace.ts";
+import { Sweep, type SweepVerdict } from "#keeper/sweep.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Logger } from "#lib/log.ts";
+import type { Entry, MetadataStore } from "#metadata/metadata-store.ts";
+import { listSessions, type SessionState } from "#metadata/sessions.ts";
+import type { WriteName } from "#objects/references.ts";
+import type { CurrentMap } from "#placement/current-map.ts";
+import { DIRTY_MARK, dirtyKey } from "#placement/placement-record.ts";
+import type { ShardStore } from "#shards/shard-store.ts";
+
+/** A session that is never seen alive is swept a day later; few live shorter than this. */
+const EVERY_MS = 60_000;
+const SWEEP_AGAIN_MS = 24 * 60 * 60_000;
+const SWEEP_FULL_AGAIN_MS = 7 * SWEEP_AGAIN_MS;
+/** Questions a second: a twentieth of what one process can ask. */
+const QUESTIONS_PER_SECOND = 2000;
+/** A sweep may always take so many: what a few crashes leave in a small store is more than a hundredth of it. */
+const DOOMED_ALWAYS = 64;
+/** And never more than this without being told to. */
+export const DOOMED_MAX = 10_000;
+const DOOMED_SHARE = 0.01;
+/** Shards of one request. */
+const REMOVE_BATCH = 100;
+const MARKS_A_COMMIT = 50;
+
+export interface GarbageParts {
+  readonly metadata: MetadataStore;
+  readonly stores: ReadonlyMap<string, ShardStore>;
+  readonly map: CurrentMap;
+  readonly clusterId: string;
+  readonly references: { isReferenced(write: WriteName, signal: AbortSignal): Promise<boolean> };
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface Round {
+  readonly sweep: Sweep;
+  readonly isFull: boolean;
+  readonly isFirst: boolean;
+  readonly seen: readonly SessionState[];
+  readonly state: Entry | undefined;
+  /** Marks that were there before, of disks that are back. */
+  readonly missed: readonly Entry[];
+}
+
+export class GarbageJob implements Job {
+  readonly name = "garbage";
+  readonly everyMs = EVERY_MS;
+  readonly #parts: GarbageParts;
+  readonly #pace: Pace;
+  #round: Round | undefined;
+  #hasSwept = false;
+  #isConfirmed = false;
+  /** Stands until the operator confirms. */
+  #objection: string | undefined;
+  #isFullWanted = false;
+
+  constructor(parts: GarbageParts) {
+    this.#parts = parts;
+    this.#pace = new Pace(parts.clock, QUESTIONS_PER_SECOND);
+  }
+
+  /** The operator has looked: the next sweep may take whatever it finds. */
+  confirm(): void {
+    this.#isConfirmed = true;
+    this.#objection = undefined;
+    this.#isFullWanted = true;
+  }
+
+  /** The next round asks about every shard. */
+  sweepFully(): void {
+    this.#isFullWanted = true;
+  }
+
+  async step(context: JobContext): Promise<StepOutcome> {
+    const { metadata, clusterId } = this.#parts;
+    if (this.#objection !== undefined) throw new Error(this.#objection);
+    const reason = await disarmedBecause(metadata, clusterId, context.signal);
+    if (reason !== undefined) {
+      this.#round = undefined;
+      throw new Error(`Cannot collect garbage: ${reason}`);
+    }
+    try {
+      this.#round ??= await this.#begin(context);
+      if (!this.#round) return "done";
+      const { sweep } = this.#round;
+      if ((await sweep.step(context)) === "more") return "more";
+      await this.#finish(this.#round, context);
+    } catch (error) {
+      // A broken sweep is worth nothing: partial is not the same as unreferenced.
+      this.#round = undefined;
+      throw error;
+    }
+    this.#round = undefined;
+    return "done";
+  }
+
+  /** undefined: nothing has happened that would leave garbage. */
+  async #begin({ signal, fence }: JobContext): Promise<Round | undefined> {
+    const { metadata, clock, stores } = this.#parts;
+    const entry = await metadata.get(GARBAGE_KEY, signal);
+    const state = entry ? decodeGarbageState(entry.value) : EMPTY;
+    const marks = await metadata.range({ ...MISSED, limit: 1000 }, signal);
+    const missed = marks.entries.filter(({ key }) => stores.has(missedDisk(key)));
+    const seen = await listSessions(metadata, signal);
+    const alive = new Set(seen.map(({ id }) => id));
+    const now = clock.now();
+    const isFull =
+      this.#isFullWanted || missed.length > 0 || now - state.sweptFullMs >= SWEEP_FULL_AGAIN_MS;
+    const hasEnded = state.seen.some(({ id }) => !alive.has(id));
+    const isDue = isFull || hasEnded || !this.#hasSwept || now - state.sweptMs >= SWEEP_AGAIN_MS;
+    if (!isDue) {
+      const value = encodeGarbageState({ ...state, seen });
+      if (entry && value.equals(entry.value)) return undefined;
+      const put = [{ key: GARBAGE_KEY, value }];
+      const expect = [{ key: GARBAGE_KEY, revision: entry?.revision ?? 0 }, ...fence];
+      await metadata.commit({ expect, put, remove: [] }, signal);
+      return undefined;
+    }
+    const sweep = new Sweep({ ...this.#parts, pace: this.#pace }, { state, isFull });
+    return { sweep, isFull, isFirst: !entry, seen, state: entry, missed };
+  }
+
+  async #finish(round: Round, context: JobContext): Promise<void> {
+    const { metadata, log, clock, clusterId } = this.#parts;
+    const verdict = round.sweep.verdict();
+    const objection = this.#isConfirmed ? undefined : objectionTo(verdict, round);
+    await this.#markDirty(verdict, context);
+    if (objection !== undefined) {
+      this.#objection = objection;
+      log.error({ doomed: verdict.doomed.length, shards: verdict.writes }, objection);
+      throw new Error(objection);
+    }
+    const reason = await disarmedBecause(metadata, clusterId, context.signal);
+    if (reason !== undefined) throw new Error(`Cannot collect garbage: ${reason}`);
+    const away = await this.#remove(verdict, context);
+    this.#isConfirmed = false;
+    this.#isFullWanted = false;
+    this.#hasSwept = true;
+    const now = clock.now();
+    const before = round.state && decodeGarbageState(round.state.value);
+    const state: GarbageState = {
+      sweptMs: now,
+      sweptFullMs: round.isFull ? now : (before?.sweptFullMs ?? now),
+      settled: verdict.settled,
+      seen: round.seen,
+    };
+    const cleared = round.missed.filter(({ key }) => !away.has(missedDisk(key)));
+    const stillMissed = [...away].filter((diskId) => {
+      return !cleared.some(({ key }) => missedDisk(key) === diskId);
+    });
+    await metadata.commit(
+      {
+        expect: [
+          { key: GARBAGE_KEY, revision: round.state?.revision ?? 0 },
+          ...(round.isFull ? cleared.map(({ key, revision }) => ({ key, revision })) : []),
+          ...context.fence,
+        ],
+        put: [
+          { key: GARBAGE_KEY, value: encodeGarbageState(state) },
+          ...stillMissed.map(missedPut),
+        ],
+        remove: round.isFull ? cleared.map(({ key }) => key) : [],
+      },
+      context.signal,
+    );
+  }
+
+  async #markDirty({ dirty }: SweepVerdict, { signal, fence }: JobContext): Promise<void> {
+    for (let start = 0; start < dirty.length; start += MARKS_A_COMMIT) {
+      const put = dirty
+        .slice(start, start + MARKS_A_COMMIT)
+        .map((mark) => ({ key: dirtyKey(mark), value: DIRTY_MARK }));
+      await this.#parts.metadata.commit({ expect: fence, put, remove: [] }, signal);
+    }
+  }
+
+  /** Answers the disks whose shards could not all be seen or removed. */
+  async #remove(verdict: SweepVerdict, { signal, progress }: JobContext): Promise<Set<string>> {
+    const { stores, map, log } = this.#parts;
+    const away = new Set(verdict.unlisted);
+    for (const { id, state } of map.map.disks) {
+      if (state !== "gone" && !stores.has(id)) away.add(id);
+    }
+    for (const [diskId, ids] of verdict.byDisk) {
+      for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
+        const batch = ids.slice(start, start + REMOVE_BATCH);
+        try {
+          await stores.get(diskId)?.remove(batch, signal);
+          progress.did({ items: batch.length });
+        } catch (error) {
+          signal.throwIfAborted();
+          away.add(diskId);
+          progress.failed(`disk ${diskId}`, error);
+        }
+      }
+    }
+    if (verdict.doomed.length > 0) {
+      log.info({ writes: verdict.doomed.length, of: verdict.writes }, "garbage removed");
+    }
+    return away;
+  }
+}
+
+const EMPTY: GarbageState = { sweptMs: 0, sweptFullMs: 0, settled: new Set(), seen: [] };
+
+function objectionTo(verdict: SweepVerdict, { isFirst }: Round): string | undefined {
+  const { doomed, writes, asked } = verdict;
+  const found = `${doomed.length} of ${writes} writes are named by nothing`;
+  if (isFirst && doomed.length > asked / 2) {
+    return `Garbage collection asks: this index was never swept and ${found}; is it the right one?`;
+  }
+  if (doomed.length > Math.min(DOOMED_MAX, Math.max(DOOMED_ALWAYS, writes * DOOMED_SHARE))) {
+    return `Garbage collection asks: ${found}, more than one sweep may take`;
+  }
+  return undefined;
+}

@@ -1,0 +1,31 @@
+/** Whether this index is the one that knows these disks' shards: asked before anything is taken away (R11). */
+import { asBuffer } from "#metadata/keys.ts";
+import type { MetadataStore } from "#metadata/metadata-store.ts";
+import { decodeMap, MAP_KEY } from "#placement/placement-record.ts";
+
+/** Its presence disarms garbage collection; the value is the reason, for the operator. */
+const DISARMED_KEY = Buffer.from("keeper/disarmed");
+
+/** To be called when the index was restored from a copy: shards newer than the copy are then named by nothing. */
+export async function disarmGarbage(metadata: MetadataStore, reason: string): Promise<void> {
+  const put = [{ key: DISARMED_KEY, value: Buffer.from(reason) }];
+  await metadata.commit({ expect: [], put, remove: [] });
+}
+
+/** The operator's word that what nothing names may go. */
+export async function armGarbage(metadata: MetadataStore): Promise<void> {
+  await metadata.commit({ expect: [], put: [], remove: [DISARMED_KEY] });
+}
+
+/** Why garbage collection must not act; undefined when it may. */
+export async function disarmedBecause(
+  metadata: MetadataStore,
+  clusterId: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const [map, disarmed] = await metadata.getMany([MAP_KEY, DISARMED_KEY], signal);
+  if (!map) return "the index has no placement map: it is not the one that these disks belong to";
+  const found = decodeMap(map.value).clusterId;
+  if (found !== clusterId) return `the index is of cluster ${found}, the disks are of ${clusterId}`;
+  return disarmed && asBuffer(disarmed.value).toString();
+}

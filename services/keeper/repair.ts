@@ -1,0 +1,243 @@
+/**
+ * Makes lost shards again: of disks that were replaced or moved away from, of writes that some disk missed, of bytes
+ * that scrub or a reader found bad.
+ *
+ * What there is to do stands in the index: a dirty mark for each (group, disk) that may lack shards, and a note for
+ * each bad shard. A group is gone through from its disks' listings; a mark is cleared only when everything was there
+ * and nobody wrote the mark again meanwhile, so stopping anywhere loses nothing. Groups with most disks short come
+ * first, and within a group the writes with most shards short. Only writes that the index names are mended; one that is
+ * deleted at the same moment may leave a shard behind, which the weekly sweep takes (DESIGN §6).
+ */
+import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
+import { type ListedWrite, listWrites } from "#keeper/listed-writes.ts";
+import { absentFrom, type MendParts, mendWrite, surplusOf } from "#keeper/mend.ts";
+import { Pace } from "#keeper/pace.ts";
+import { mendSuspect } from "#keeper/suspects.ts";
+import type { Clock } from "#lib/clock.ts";
+import type { Logger } from "#lib/log.ts";
+import { afterKey } from "#metadata/keys.ts";
+import type { Entry, MetadataStore } from "#metadata/metadata-store.ts";
+import { encodeSuspicion, SUSPICIONS, suspicionKey } from "#objects/suspicions.ts";
+import { forgetEarlier, raiseFences } from "#placement/change-map.ts";
+import { DIRTY_MARKS, dirtyMarkOf } from "#placement/placement-record.ts";
+import type { ShardId } from "#shards/shard-store.ts";
+
+const EVERY_MS = 30_000;
+/** Bytes read and written a second: a third of a disk, and of a core's checksums. */
+export const REPAIR_BYTES_PER_SECOND = 200 * 1024 * 1024;
+const PAGE = 1000;
+/** Damaged writes remembered at a time: some megabytes. */
+const DAMAGED_MAX = 4000;
+/** Mended side by side, so that one's syncs hide behind another's reads. */
+const AT_ONCE = 4;
+const MARKS_A_COMMIT = 40;
+const REMOVE_BATCH = 100;
+
+export interface RepairParts extends Omit<MendParts, "pace" | "onBadSource"> {
+  readonly metadata: MetadataStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly bytesPerSecond: number;
+}
+
+interface DirtyGroup {
+  readonly group: number;
+  readonly marks: readonly Entry[];
+}
+
+interface Round {
+  readonly suspects: Entry[];
+  readonly groups: DirtyGroup[];
+  readonly total: number;
+  /** Groups whose shards are all in their places. */
+  readonly settled: Set<number>;
+  readonly epoch: number;
+}
+
+export class RepairJob implements Job {
+  readonly name = "repair";
+  readonly everyMs = EVERY_MS;
+  readonly #parts: RepairParts;
+  readonly #mending: MendParts;
+  readonly #badSources: { id: ShardId; diskId: string }[] = [];
+  #round: Round | undefined;
+
+  constructor(parts: RepairParts) {
+    this.#parts = parts;
+    this.#mending = {
+      ...parts,
+      pace: new Pace(parts.clock, parts.bytesPerSecond),
+      onBadSource: (id, diskId) => this.#badSources.push({ id, diskId }),
+    };
+  }
+
+  async step(context: JobContext): Promise<StepOutcome> {
+    this.#round ??= await this.#begin(context);
+    const { suspects, groups, total, settled, epoch } = this.#round;
+    const suspect = suspects.shift();
+    if (suspect) {
+      await this.#mendSuspect(suspect, context);
+      return "more";
+    }
+    const next = groups.shift();
+    if (next) {
+      const isWhole = await this.#mendGroup(next, context);
+      if (isWhole) settled.add(next.group);
+      context.progress.reached((total - groups.length) / total);
+      return "more";
+    }
+    this.#round = undefined;
+    const { metadata, map } = this.#parts;
+    await this.#noteBadSources(context);
+    const moved = [...settled].filter((group) => map.group(group).earlier.length > 0);
+    if (moved.length > 0) {
+      await forgetEarlier(metadata, { groups: new Set(moved), epoch }, context.signal);
+    }
+    return "done";
+  }
+
+  async #begin({ signal }: JobContext): Promise<Round> {
+    const { metadata, map } = this.#parts;
+    await map.refresh(signal);
+    // From here on no write planned before a group moved can be committed, so listings are complete.
+    await raiseFences(metadata, map.map, signal);
+    const suspects = [...(await metadata.range({ ...SUSPICIONS, limit: PAGE }, signal)).entries];
+    const byGroup = new Map<number, Entry[]>();
+    for (let from = DIRTY_MARKS.from; ; ) {
+      const page = await metadata.range({ from, to: DIRTY_MARKS.to, limit: PAGE }, signal);
+      for (const mark of page.entries) {
+        const { group } = dirtyMarkOf(mark.key);
+        const marks = byGroup.get(group);
+        if (marks) marks.push(mark);
+        else byGroup.set(group, [mark]);
+      }
+      const last = page.entries.at(-1);
+      if (!page.more || !last) break;
+      from = afterKey(last.key);
+    }
+    const groups = [...byGroup]
+      .map(([group, marks]) => ({ group, marks }))
+      .filter((dirty) => this.#canMend(dirty))
+      .toSorted((one, other) => other.marks.length - one.marks.length);
+    const total = Math.max(1, groups.length);
+    return { suspects, groups, total, settled: new Set(), epoch: map.map.epoch };
+  }
+
+  /** Nothing can be done for a disk that is away and keeps its place. */
+  #canMend({ group, marks }: DirtyGroup): boolean {
+    return group < this.#parts.map.groupCount && marks.some((mark) => this.#isMendable(mark));
+  }
+
+  #isMendable(mark: Entry): boolean {
+    const { group, diskId } = dirtyMarkOf(mark.key);
+    const isMember = this.#parts.map.group(group).members.includes(diskId);
+    return !isMember || this.#parts.stores.has(diskId);
+  }
+
+  /** Answers whether every shard is now in its place. */
+  async #mendGroup({ group, marks }: DirtyGroup, context: JobContext): Promise<boolean> {
+    const { stores, map, log } = this.#parts;
+    const problemsBefore = context.progress.problemCount;
+    const unlisted = new Set<string>();
+    const surplus = new Map<string, ShardId[]>();
+    let damaged: { write: ListedWrite; absent: number }[] = [];
+    const onFault = (diskId: string, error: unknown) => {
+      unlisted.add(diskId);
+      context.progress.failed(`disk ${diskId}`, error);
+    };
+    for await (const write of listWrites(stores, { group, onFault, signal: context.signal })) {
+      const absent = absentFrom(this.#parts, write).length;
+      if (absent > 0) damaged.push({ write, absent });
+      for (const { diskId, id } of surplusOf(map, write)) {
+        const ids = surplus.get(diskId);
+        if (ids) ids.push(id);
+        else surplus.set(diskId, [id]);
+      }
+      if (damaged.length < DAMAGED_MAX) continue;
+      await this.#mendAll(damaged, context);
+      damaged = [];
+    }
+    await this.#mendAll(damaged, context);
+    await this.#removeSurplus(surplus, context);
+    const failures = context.progress.problemCount - problemsBefore;
+    if (failures > 0 || unlisted.size > 0) {
+      log.warn({ group, failures }, "group not wholly repaired; its mark stays");
+      return false;
+    }
+    await this.#clear(marks, context);
+    return map.group(group).members.every((diskId) => stores.has(diskId));
+  }
+
+  async #mendAll(
+    damaged: readonly { readonly write: ListedWrite; readonly absent: number }[],
+    context: JobContext,
+  ): Promise<void> {
+    const queue = damaged.toSorted((one, other) => other.absent - one.absent).values();
+    const lane = async () => {
+      for (const { write } of queue) await this.#mend(write, context);
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  }
+
+  async #mend(write: ListedWrite, { signal, progress }: JobContext): Promise<void> {
+    try {
+      const bytes = await mendWrite(this.#mending, { write, bad: [], signal });
+      if (bytes !== undefined) progress.did({ bytes });
+    } catch (error) {
+      signal.throwIfAborted();
+      progress.failed(`write ${Buffer.from(write.writeId).toString("hex")}`, error);
+    }
+  }
+
+  async #removeSurplus(
+    surplus: ReadonlyMap<string, ShardId[]>,
+    context: JobContext,
+  ): Promise<void> {
+    for (const [diskId, ids] of surplus) {
+      for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
+        const batch = ids.slice(start, start + REMOVE_BATCH);
+        await this.#parts.stores.get(diskId)?.remove(batch, context.signal);
+      }
+    }
+  }
+
+  async #clear(marks: readonly Entry[], { signal, fence }: JobContext): Promise<void> {
+    const done = marks.filter((mark) => this.#isMendable(mark));
+    for (let start = 0; start < done.length; start += MARKS_A_COMMIT) {
+      const some = done.slice(start, start + MARKS_A_COMMIT);
+      const expect = [...some.map(({ key, revision }) => ({ key, revision })), ...fence];
+      // A conflict: a write has missed the disk again meanwhile, and the next round looks anew.
+      await this.#parts.metadata.commit(
+        { expect, put: [], remove: some.map(({ key }) => key) },
+        signal,
+      );
+    }
+  }
+
+  async #mendSuspect(entry: Entry, context: JobContext): Promise<void> {
+    const { metadata, log } = this.#parts;
+    const { signal, progress, fence } = context;
+    try {
+      const bytes = await mendSuspect(this.#mending, { entry, signal });
+      if (bytes !== undefined) progress.did({ bytes });
+      const { key, revision } = entry;
+      await metadata.commit(
+        { expect: [{ key, revision }, ...fence], put: [], remove: [key] },
+        signal,
+      );
+    } catch (error) {
+      signal.throwIfAborted();
+      log.error({ err: error }, "bad shard not repaired");
+      progress.failed(`shard ${Buffer.from(entry.key).toString("hex")}`, error);
+    }
+  }
+
+  async #noteBadSources({ signal, fence }: JobContext): Promise<void> {
+    const put = this.#badSources.splice(0, MARKS_A_COMMIT).map(({ id, diskId }) => {
+      return { key: suspicionKey(id), value: encodeSuspicion(diskId) };
+    });
+    const distinct = [...new Map(put.map((one) => [one.key.toString("hex"), one])).values()];
+    if (distinct.length === 0) return;
+    await this.#parts.metadata.commit({ expect: fence, put: distinct, remove: [] }, signal);
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * One pass over all disks' listings: which writes nothing names, and which disks lack shards of writes that are named
+ * (R31, the light scrub). It only looks; garbage.ts decides and acts.
+ */
+import type { GarbageState } from "#keeper/garbage-state.ts";
+import type { JobContext, StepOutcome } from "#keeper/job.ts";
+import { type ListedWrite, listWrites } from "#keeper/listed-writes.ts";
+import type { Pace } from "#keeper/pace.ts";
+import type { MetadataStore } from "#metadata/metadata-store.ts";
+import { listSessions } from "#metadata/sessions.ts";
+import { decodeAbout } from "#objects/about.ts";
+import type { WriteName } from "#objects/references.ts";
+import type { CurrentMap } from "#placement/current-map.ts";
+import type { ShardId, ShardSeal, ShardStore } from "#shards/shard-store.ts";
+
+/** Writes of one step. */
+const STEP_WRITES = 1000;
+/** Past this no sweep may act, so it need not remember more. */
+const DOOMED_REMEMBERED_MAX = 100_000;
+
+export interface SweepParts {
+  readonly metadata: MetadataStore;
+  readonly stores: ReadonlyMap<string, ShardStore>;
+  readonly map: CurrentMap;
+  readonly clusterId: string;
+  readonly references: { isReferenced(write: WriteName, signal: AbortSignal): Promise<boolean> };
+  readonly pace: Pace;
+}
+
+export interface SweepVerdict {
+  /** Writes seen, asked about, and of those the ones that may go. */
+  readonly writes: number;
+  readonly asked: number;
+  readonly doomed: readonly WriteName[];
+  readonly byDisk: ReadonlyMap<string, readonly ShardId[]>;
+  /** Ended sessions of which all writes seen are named, or go now. */
+  readonly settled: ReadonlySet<string>;
+  readonly unlisted: ReadonlySet<string>;
+  /** Groups of which a disk lacks shards. */
+  readonly dirty: readonly { readonly group: number; readonly diskId: string }[];
+}
+
+export class Sweep {
+  readonly #parts: SweepParts;
+  readonly #known: GarbageState;
+  readonly #isFull: boolean;
+  readonly #seenLowWater: ReadonlyMap<string, number>;
+  #listing: AsyncGenerator<ListedWrite, void, void> | undefined;
+  #writes = 0;
+  #asked = 0;
+  readonly #doomed: WriteName[] = [];
+  readonly #byDisk = new Map<string, ShardId[]>();
+  readonly #ended = new Set<string>();
+  /** Sessions with a write that could not be judged. */
+  readonly #doubtful = new Set<string>();
+  readonly #unlisted = new Set<string>();
+  readonly #dirty = new Map<string, { readonly group: number; readonly diskId: string }>();
+
+  constructor(parts: SweepParts, { state, isFull }: { state: GarbageState; isFull: boolean }) {
+    this.#parts = parts;
+    this.#known = state;
+    this.#isFull = isFull;
+    this.#seenLowWater = new Map(state.seen.map(({ id, lowWater }) => [id, lowWater]));
+  }
+
+  async step(context: JobContext): Promise<StepOutcome> {
+    const { stores } = this.#parts;
+    this.#listing ??= listWrites(stores, {
+      signal: context.signal,
+      onFault: (diskId, error) => {
+        this.#unlisted.add(diskId);
+        context.progress.failed(`disk ${diskId}`, error);
+      },
+    });
+    const writes: ListedWrite[] = [];
+    while (writes.length < STEP_WRITES) {
+      const next = await this.#listing.next();
+      if (next.done === true) break;
+      writes.push(next.value);
+    }
+    await this.#judge(writes, context);
+    return writes.length < STEP_WRITES ? "done" : "more";
+  }
+
+  verdict(): SweepVerdict {
+    const settled = [...this.#ended].filter((id) => !this.#doubtful.has(id));
+    return {
+      writes: this.#writes,
+      asked: this.#asked,
+      doomed: this.#doomed,
+      byDisk: this.#byDisk,
+      settled: new Set(settled),
+      unlisted: this.#unlisted,
+      dirty: [...this.#dirty.values()],
+    };
+  }
+
+  async #judge(writes: readonly ListedWrite[], context: JobContext): Promise<void> {
+    // After the listing: a session that is not there now can own none of what was listed and still commit it.
+    const sessions = await listSessions(this.#parts.metadata, context.signal);
+    const alive = new Map(sessions.map(({ id, lowWater }) => [id, lowWater]));
+    for (const write of writes) {
+      this.#writes += 1;
+      const seal = write.shards[0]?.info;
+      if (!seal) continue;
+      const lowWater = alive.get(seal.session);
+      if (lowWater === undefined) this.#ended.add(seal.session);
+      else if (seal.sequence >= lowWater) continue;
+      const isAsked = this.#isWorthAsking(seal, lowWater !== undefined);
+      if (!isAsked || (await this.#isNamed(write, seal, context))) this.#noteAbsent(write, seal);
+    }
+    const last = writes.at(-1);
+    if (last) context.progress.reached(shareOf(last, this.#parts.map.groupCount));
+  }
+
+  #isWorthAsking({ session, sequence }: ShardSeal, isAlive: boolean): boolean {
+    if (this.#isFull) return true;
+    if (isAlive || this.#known.settled.has(session)) return false;
+    return sequence >= (this.#seenLowWater.get(session) ?? 0);
+  }
+
+  /** False only when that is certain. */
+  async #isNamed(write: ListedWrite, seal: ShardSeal, context: JobContext): Promise<boolean> {
+    const { references, clusterId, pace } = this.#parts;
+    this.#asked += 1;
+    await pace.take(1, context.signal);
+    try {
+      const about = decodeAbout(seal.about);
+      if (about.clusterId !== clusterId) {
+        throw new Error(`it is of cluster ${about.clusterId}, not of ${clusterId}`);
+      }
+      const { bucketId, key, uploadId, partNumber } = about.owner;
+      const name = { bucketId, key, uploadId, partNumber, writeId: write.writeId };
+      if (await references.isReferenced(name, context.signal)) return true;
+      this.#doom(write, name);
+      return false;
+    } catch (error) {
+      context.signal.throwIfAborted();
+      this.#doubtful.add(seal.session);
+      context.progress.failed(`write ${Buffer.from(write.writeId).toString("hex")}`, error);
+      return true;
+    }
+  }
+
+  #noteAbsent({ group, shards }: ListedWrite, { siblings }: ShardSeal): void {
+    const { map, stores } = this.#parts;
+    const { members } = map.group(group);
+    for (let index = 0; index < siblings.length; index++) {
+      const diskId = members[index];
+      if (diskId === undefined || !stores.has(diskId) || this.#unlisted.has(diskId)) continue;
+      const isThere = shards.some(
+        (shard) => shard.info.id.index === index && shard.diskId === diskId,
+      );
+      if (!isThere) this.#dirty.set(`${group} ${diskId}`, { group, diskId });
+    }
+  }
+
+  #doom(write: ListedWrite, name: WriteName): void {
+    if (this.#doomed.length >= DOOMED_REMEMBERED_MAX) {
+      throw new Error("nothing names it, and more is found than any sweep may take");
+    }
+    this.#doomed.push(name);
+    for (const { diskId, info } of write.shards) {
+      const ids = this.#byDisk.get(diskId);
+      if (ids) ids.push(info.id);
+      else this.#byDisk.set(diskId, [info.id]);
+    }
+  }
+}
+
+/** Groups come in order, and the ids of a group's writes are spread evenly. */
+function shareOf({ group, writeId }: ListedWrite, groupCount: number): number {
+  return (group + Buffer.from(writeId).readUInt16BE() / 2 ** 16) / groupCount;
+}
