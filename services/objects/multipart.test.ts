@@ -294,6 +294,28 @@ describe("multipart uploads", () => {
     }
   });
 
+  test.for(["complete", "abort"] as const)(
+    "a part whose upload meets its %s just before the part's commit is refused",
+    async (ending) => {
+      const upload = await TestUpload.begin(opened, bucket);
+      await upload.put(1, LAST);
+      const { store } = opened;
+      const commit = store.commit.bind(store);
+      let isFirst = true;
+      store.commit = async (change, signal) => {
+        if (isFirst && change.put.some(({ key }) => key[0] === KEY.part)) {
+          isFirst = false;
+          if (ending === "abort") await upload.abort();
+          else await upload.complete([upload.sent(1, LAST)]);
+        }
+        return commit(change, signal);
+      };
+      expect(await upload.put(2, ONE)).toBe("no-such-upload");
+      expect((await counts()).parts).toBe(0);
+      await expectAllReferenced();
+    },
+  );
+
   test("Complete and Abort at once: exactly one of them wins", async () => {
     const wins = new Set<string>();
     for (let seed = 0; seed < 30; seed += 1) {

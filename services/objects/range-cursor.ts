@@ -4,20 +4,35 @@ import type { Entry, MetadataStore } from "#metadata/metadata-store.ts";
 
 const BATCH_FIRST = 16;
 
+/** What a cursor stands on. */
+export interface Place {
+  readonly entry: Entry;
+  /** The object key that the entry's key holds. */
+  readonly key: string;
+}
+
 export class RangeCursor {
   readonly #store: MetadataStore;
   readonly #batchMax: number;
+  readonly #keyOf: (key: Uint8Array) => string;
   readonly #signal: AbortSignal;
   #range: KeyRange | undefined;
   #batch: number;
   #entries: readonly Entry[] = [];
   #at = 0;
+  #place: Place | undefined;
 
-  constructor(store: MetadataStore, batchMax: number, signal: AbortSignal) {
-    this.#store = store;
-    this.#batchMax = batchMax;
-    this.#signal = signal;
-    this.#batch = Math.min(BATCH_FIRST, batchMax);
+  constructor(parts: {
+    store: MetadataStore;
+    batchMax: number;
+    keyOf: (key: Uint8Array) => string;
+    signal: AbortSignal;
+  }) {
+    this.#store = parts.store;
+    this.#batchMax = parts.batchMax;
+    this.#keyOf = parts.keyOf;
+    this.#signal = parts.signal;
+    this.#batch = Math.min(BATCH_FIRST, parts.batchMax);
   }
 
   open(range: KeyRange): void {
@@ -26,11 +41,17 @@ export class RangeCursor {
     this.#at = 0;
   }
 
-  /** The entry that the cursor stands on; undefined behind the last. */
-  async peek(): Promise<Entry | undefined> {
-    if (this.#at >= this.#entries.length && this.#range !== undefined)
-      await this.#fill(this.#range);
-    return this.#entries[this.#at];
+  /** The next batch is needed before `place` can tell where the cursor stands. */
+  get isDry(): boolean {
+    return this.#at >= this.#entries.length && this.#range !== undefined;
+  }
+
+  /** undefined behind the last entry. */
+  get place(): Place | undefined {
+    const entry = this.#entries[this.#at];
+    if (entry === undefined) return undefined;
+    if (this.#place?.entry !== entry) this.#place = { entry, key: this.#keyOf(entry.key) };
+    return this.#place;
   }
 
   advance(): void {
@@ -39,24 +60,22 @@ export class RangeCursor {
 
   /** To the first entry that is not below `key`, within what was read or by a new range. */
   seek(key: Buffer): void {
-    while (
-      this.#at < this.#entries.length &&
-      key.compare(this.#entries[this.#at]?.key ?? key) > 0
-    ) {
+    for (let entry = this.#entries[this.#at]; entry; entry = this.#entries[this.#at]) {
+      if (key.compare(entry.key) <= 0) return;
       this.#at += 1;
     }
-    if (this.#at < this.#entries.length || this.#range === undefined) return;
-    const isAhead = key.compare(this.#range.from) > 0;
-    if (isAhead)
-      this.#range = key.compare(this.#range.to) >= 0 ? undefined : { ...this.#range, from: key };
+    const range = this.#range;
+    if (range === undefined) return;
+    if (key.compare(range.to) >= 0) this.#range = undefined;
+    else if (key.compare(range.from) > 0) this.#range = { from: key, to: range.to };
     this.#batch = Math.max(this.#batch >> 1, 1);
   }
 
-  async #fill(range: KeyRange): Promise<void> {
-    const { entries, more } = await this.#store.range(
-      { ...range, limit: this.#batch },
-      this.#signal,
-    );
+  async fill(): Promise<void> {
+    const range = this.#range;
+    if (range === undefined) return;
+    const request = { from: range.from, to: range.to, limit: this.#batch };
+    const { entries, more } = await this.#store.range(request, this.#signal);
     const last = entries.at(-1);
     this.#entries = entries;
     this.#at = 0;

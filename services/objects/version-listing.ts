@@ -83,10 +83,11 @@ class VersionPage {
   constructor(store: MetadataStore, request: Request) {
     this.#store = store;
     this.#request = request;
-    const cursor = () => new RangeCursor(store, request.limit + 1, request.signal);
-    this.#live = cursor();
-    this.#marker = cursor();
-    this.#older = cursor();
+    const cursor = (keyOf: (key: Uint8Array) => string) =>
+      new RangeCursor({ store, batchMax: request.limit + 1, keyOf, signal: request.signal });
+    this.#live = cursor(objectKeyOf);
+    this.#marker = cursor(objectKeyOf);
+    this.#older = cursor((key) => olderVersionOf(key).key);
   }
 
   async read(): Promise<readonly (KeyVersions | string)[]> {
@@ -159,22 +160,20 @@ class VersionPage {
 
   /** The smallest key that any of the three ranges goes on with. */
   async #nextKey(): Promise<string | undefined> {
-    const live = await this.#live.peek();
-    const marker = await this.#marker.peek();
-    const older = await this.#older.peek();
-    const keys = [
-      live && objectKeyOf(live.key),
-      marker && objectKeyOf(marker.key),
-      older && olderVersionOf(older.key).key,
-    ].filter((key) => key !== undefined);
-    return keys.length < 2 ? keys[0] : keys.reduce(smaller);
+    let next: string | undefined;
+    for (const cursor of [this.#live, this.#marker, this.#older]) {
+      if (cursor.isDry) await cursor.fill();
+      const key = cursor.place?.key;
+      if (key !== undefined && (next === undefined || precedes(key, next))) next = key;
+    }
+    return next;
   }
 
   /** All versions of the key that are wanted, no more than `max`; the cursors then stand behind the key. */
   async #take(key: string, max: number): Promise<KeyVersions> {
     const below = key === this.#resumed?.key ? this.#resumed.below : ALL;
-    const live = await takeHead(this.#live, key);
-    const marker = await takeHead(this.#marker, key);
+    const live = takeHead(this.#live, key);
+    const marker = takeHead(this.#marker, key);
     const versions: VersionRecord[] = [];
     for (const entry of [live, marker]) {
       if (entry === undefined) continue;
@@ -183,9 +182,10 @@ class VersionPage {
     }
     const hasHead = versions.length > 0;
     while (versions.length < max) {
-      const entry = await this.#older.peek();
-      if (entry === undefined || olderVersionOf(entry.key).key !== key) break;
-      versions.push(decodeVersion(key, entry.value));
+      if (this.#older.isDry) await this.#older.fill();
+      const place = this.#older.place;
+      if (place?.key !== key) break;
+      versions.push(decodeVersion(key, place.entry.value));
       this.#older.advance();
     }
     const heads = [live?.revision ?? 0, marker?.revision ?? 0] as const;
@@ -200,11 +200,11 @@ class VersionPage {
   }
 }
 
-async function takeHead(cursor: RangeCursor, key: string): Promise<Entry | undefined> {
-  const entry = await cursor.peek();
-  if (entry === undefined || objectKeyOf(entry.key) !== key) return undefined;
+function takeHead(cursor: RangeCursor, key: string): Entry | undefined {
+  const { place } = cursor;
+  if (place?.key !== key) return undefined;
   cursor.advance();
-  return entry;
+  return place.entry;
 }
 
 /** Keys whose heads did not stay as they were read, read again. */
@@ -256,7 +256,16 @@ function shown({ versions, hasHead }: KeyVersions): readonly ListEntry<ListedVer
   }));
 }
 
-/** In UTF-8's order, which is not that of JavaScript's strings. */
-function smaller(one: string, other: string): string {
-  return Buffer.compare(Buffer.from(one), Buffer.from(other)) <= 0 ? one : other;
+/** In UTF-8's order, which is that of JavaScript's strings but for surrogates: they stand for what is above U+FFFF. */
+function precedes(one: string, other: string): boolean {
+  const length = Math.min(one.length, other.length);
+  for (let at = 0; at < length; at += 1) {
+    const difference = rank(one.charCodeAt(at)) - rank(other.charCodeAt(at));
+    if (difference !== 0) return difference < 0;
+  }
+  return one.length < other.length;
+}
+
+function rank(unit: number): number {
+  return unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit;
 }
