@@ -43,6 +43,8 @@ export class Gateway {
   readonly #keys = new SigningKeys();
   /** x-amz-id-2: which process answered. */
   readonly #hostId: string;
+  readonly #idPrefix: string;
+  #requests: number;
   readonly #connections: Connections;
   readonly #listener: (incoming: IncomingMessage, outgoing: ServerResponse) => unknown;
 
@@ -51,6 +53,8 @@ export class Gateway {
     this.#options = options;
     this.#domains = parts.settings.domains.map((domain) => domain.toLowerCase());
     this.#hostId = parts.random.bytes(36).toString("base64");
+    this.#idPrefix = parts.random.bytes(4).toString("hex").toUpperCase();
+    this.#requests = parts.random.bytes(4).readUInt32LE();
     this.#connections = new Connections({
       hostId: this.#hostId,
       newId: () => this.#newId(),
@@ -278,8 +282,10 @@ export class Gateway {
     );
   }
 
+  /** Sixteen hex digits: which process, and the how manieth request. */
   #newId(): string {
-    return this.#parts.random.bytes(8).toString("hex").toUpperCase();
+    this.#requests = (this.#requests + 1) >>> 0;
+    return this.#idPrefix + this.#requests.toString(16).toUpperCase().padStart(8, "0");
   }
 }
 

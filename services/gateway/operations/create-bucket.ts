@@ -1,5 +1,6 @@
 /** CreateBucket. */
-import { isBucketName, US_EAST_1 } from "#gateway/buckets.ts";
+import { isBucketName } from "#gateway/bucket-name.ts";
+import { US_EAST_1 } from "#gateway/buckets.ts";
 import { cannedAclHeader, changesNothing, hasGrants } from "#gateway/canned-acl.ts";
 import type { GatewaySettings, Parts, S3Request, S3Response } from "#gateway/context.ts";
 import { S3Error } from "#gateway/errors.ts";
