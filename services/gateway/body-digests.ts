@@ -27,7 +27,6 @@ export function announcedDigests(
   headers: RequestHeaders,
   trailers: readonly string[] | undefined,
 ): AnnouncedDigests {
-  const contentMd5 = headers.get("content-md5");
   const inHeaders = checksumHeaders(headers);
   const inTrailers = (trailers ?? []).map(algorithmOf);
   if (inHeaders.length + inTrailers.length > 1) {
@@ -40,11 +39,16 @@ export function announcedDigests(
   checkSdkAlgorithm(headers, algorithm);
   const fromHeader = inHeaders[0];
   return {
-    contentMd5: contentMd5 === undefined ? undefined : parseContentMd5(contentMd5),
+    contentMd5: contentMd5(headers),
     algorithm,
     checksum:
       fromHeader && parseChecksum(fromHeader, headers.get(checksumHeader(fromHeader)) ?? ""),
   };
+}
+
+/** Where checksum headers speak of something else than the body. */
+export function onlyMd5(headers: RequestHeaders): AnnouncedDigests {
+  return { contentMd5: contentMd5(headers), algorithm: undefined, checksum: undefined };
 }
 
 /** Base64 of the right length, or InvalidRequest. */
@@ -180,7 +184,9 @@ function checkSdkAlgorithm(
   });
 }
 
-function parseContentMd5(value: string): Buffer {
+function contentMd5(headers: RequestHeaders): Buffer | undefined {
+  const value = headers.get("content-md5");
+  if (value === undefined) return undefined;
   const digest = strictBase64(value, 16);
   if (digest) return digest;
   throw new S3Error("InvalidDigest", {

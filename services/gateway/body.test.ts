@@ -305,6 +305,17 @@ describe("digests that the client sends", () => {
     expect(outcome.message).toContain(message);
   });
 
+  test("of the object that a document is about are not those of the document", async () => {
+    const digests = {
+      "x-amz-checksum-crc32": "AAAAAA==-2",
+      "content-md5": digest("md5", TEXT).toString("base64"),
+    };
+    expect(await body([TEXT], digests).document(100, "object")).toEqual(TEXT);
+    const other = { ...digests, "content-md5": digest("md5", wrong).toString("base64") };
+    const outcome = await refusal(() => body([TEXT], other).document(100, "object"));
+    expect(outcome.code).toBe("BadDigest");
+  });
+
   test("headers about checksums are none", async () => {
     const about = {
       "x-amz-checksum-algorithm": "CRC32",
@@ -354,6 +365,16 @@ describe("aws-chunked (edge rule 1)", () => {
       "x-amz-decoded-content-length": String(TEXT.length),
     });
     expect(Buffer.from((await upload(one)).md5).equals(digest("md5", TEXT))).toBe(true);
+  });
+
+  test("in chunks of a byte comes in pieces all the same", async () => {
+    const dust = Array.from(TEXT, (byte) => Buffer.of(byte));
+    const sent = joined(framed(dust, { trailers: { [trailer]: checksum("CRC32C", TEXT) } }));
+    const decoded = { "x-amz-decoded-content-length": String(TEXT.length) };
+    const object = body([sent], { ...announced, ...decoded }).object({ checksum: undefined });
+    const pieces: Uint8Array[] = [];
+    for await (const piece of object) pieces.push(piece);
+    expect(pieces).toEqual([TEXT]);
   });
 
   test("signed, with a checksum in a header", async () => {

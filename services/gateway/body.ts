@@ -11,6 +11,7 @@ import {
   announcedDigests,
   announcedTrailers,
   BodyDigester,
+  onlyMd5,
   parseChecksum,
   unsupportedTrailer,
 } from "#gateway/body-digests.ts";
@@ -123,16 +124,19 @@ class VerifiedBody implements RequestBody {
     return this.#digests().algorithm;
   }
 
-  async document(limitBytes: number): Promise<Buffer> {
+  async document(
+    limitBytes: number,
+    checksumsAreOf: "document" | "object" = "document",
+  ): Promise<Buffer> {
     const { size } = this.#frame();
     if (size !== undefined && size > limitBytes) throw new S3Error("MaxMessageLengthExceeded");
-    const digests = this.#digests();
+    const announced =
+      checksumsAreOf === "document" ? this.#digests() : onlyMd5(this.#parts.headers);
     const pieces: Uint8Array[] = [];
     let length = 0;
-    for await (const piece of this.#take({
-      md5: digests.contentMd5 !== undefined,
-      algorithm: digests.algorithm,
-    })) {
+    const { contentMd5, algorithm } = announced;
+    const wanted = { md5: contentMd5 !== undefined, algorithm, announced };
+    for await (const piece of this.#take(wanted)) {
       length += piece.length;
       if (length > limitBytes) throw new S3Error("MaxMessageLengthExceeded");
       pieces.push(piece);
@@ -144,10 +148,19 @@ class VerifiedBody implements RequestBody {
   object({ checksum }: { checksum: ChecksumAlgorithm | undefined }): ObjectBody {
     const { size, isOpenEnded } = this.#frame();
     if (size === undefined && !isOpenEnded) throw new S3Error("MissingContentLength");
-    return this.#take({ md5: true, algorithm: this.#digests().algorithm ?? checksum });
+    const announced = this.#digests();
+    return this.#take({ md5: true, algorithm: announced.algorithm ?? checksum, announced });
   }
 
-  #take(wanted: { md5: boolean; algorithm: ChecksumAlgorithm | undefined }): PassingBody {
+  #take({
+    md5,
+    algorithm,
+    announced,
+  }: {
+    md5: boolean;
+    algorithm: ChecksumAlgorithm | undefined;
+    announced: AnnouncedDigests;
+  }): PassingBody {
     if (this.#isTaken) throw new Error("Cannot read the body of a request: it has been read");
     this.#isTaken = true;
     const { payload, source, sizes } = this.#parts;
@@ -161,10 +174,10 @@ class VerifiedBody implements RequestBody {
       framing: isFramed
         ? new ChunkedBody({ decodedLength: size ?? 0, signing: payload.signing, trailers })
         : undefined,
-      announced: this.#digests(),
+      announced,
       sha256: payload.sha256,
-      digester: new BodyDigester({ ...wanted, sha256: payload.sha256 !== undefined }),
-      algorithm: wanted.algorithm,
+      digester: new BodyDigester({ md5, algorithm, sha256: payload.sha256 !== undefined }),
+      algorithm,
     });
   }
 
@@ -210,7 +223,7 @@ class PassingBody implements ObjectBody {
       const piece = await source.next();
       if (!piece) break;
       if (framing) {
-        for (const slice of framing.push(piece)) {
+        for (const slice of notTooMany(framing.push(piece))) {
           this.#digest(slice);
           yield slice;
         }
@@ -267,6 +280,13 @@ class PassingBody implements ObjectBody {
     if (algorithm) verifyChecksum(algorithm, announced, { trailers, computed: digester.checksum });
     this.#isVerified = true;
   }
+}
+
+/** Chunks of a few bytes would cost a hundred times their bytes: beyond this many in one piece they are joined. */
+const SLICES_MAX = 16;
+
+function notTooMany(slices: Buffer[]): Buffer[] {
+  return slices.length > SLICES_MAX ? [Buffer.concat(slices)] : slices;
 }
 
 function verifyChecksum(

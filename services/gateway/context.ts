@@ -37,8 +37,11 @@ export interface RequestBody {
   readonly hasDigest: boolean;
   /** The algorithm of the x-amz-checksum-* header or trailer the client sent, if any. */
   readonly checksumAlgorithm: ChecksumAlgorithm | undefined;
-  /** All of a small body, every digest and signature verified. Throws MaxMessageLengthExceeded over the limit. */
-  document(limitBytes: number): Promise<Buffer>;
+  /**
+   * All of a small body, every digest and signature verified. Throws MaxMessageLengthExceeded over the limit.
+   * `checksumsAreOf`: what the x-amz-checksum-* headers speak of; with CompleteMultipartUpload it is the object, not this document.
+   */
+  document(limitBytes: number, checksumsAreOf?: "document" | "object"): Promise<Buffer>;
   /**
    * The body as an object's bytes; throws MissingContentLength when neither a size nor chunked transfer was announced.
    * `checksum` is what to compute when the client sent none (undefined: nothing but MD5).

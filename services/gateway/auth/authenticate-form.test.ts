@@ -155,6 +155,7 @@ describe("a signed form (SIG-15)", () => {
     ["no signature", { "x-amz-signature": undefined }, "InvalidArgument"],
     ["no policy", { policy: undefined }, "InvalidArgument"],
     ["no key", { key: undefined }, "InvalidArgument"],
+    ["a key that no URL could name", { key: "user/\0" }, "InvalidArgument"],
     ["temporary credentials", { "x-amz-security-token": "t" }, "InvalidToken"],
     ["both signatures", { awsaccesskeyid: ALICE.accessKey, signature: "c2ln" }, "InvalidArgument"],
   ])("with %s is refused", (_, changes, code) => {

@@ -57,7 +57,11 @@ function withKey({ fields, fileName }: PostForm): ReadonlyMap<string, string> {
   const key = fields.get("key");
   if (!key) throw missingField("key");
   // A function, since a file's name may hold what `replaceAll` takes for a pattern.
-  return new Map([...fields, ["key", key.replaceAll("${filename}", () => fileName)]]);
+  const named = key.replaceAll("${filename}", () => fileName);
+  if (named.includes("\0")) {
+    throw new S3Error("InvalidArgument", { elements: { ArgumentName: "key" } });
+  }
+  return new Map([...fields, ["key", named]]);
 }
 
 function callerOf(

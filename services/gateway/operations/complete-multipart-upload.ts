@@ -30,7 +30,7 @@ export async function completeMultipartUpload(
   const bucket = loadedBucket(request);
   const { key, signal } = request;
   const precondition = writePrecondition(request.headers);
-  const parts = readParts(await request.body.document(DOCUMENT_BYTES_MAX));
+  const parts = readParts(await request.body.document(DOCUMENT_BYTES_MAX, "object"));
   const expected = expectedObject(request);
   await refuseOtherType(request, objects);
   const outcome = await objects.uploads.complete({
