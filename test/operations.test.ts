@@ -7,14 +7,14 @@ import { createServer, type Server } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { HeaderList } from "#gateway/auth/request-headers.ts";
 import { SERVER_OPTIONS } from "#gateway/connections.ts";
-import type { Operation } from "#gateway/context.ts";
+import type { NotConfigured, Operation } from "#gateway/context.ts";
 import { OPERATIONS } from "#gateway/operations.ts";
 import { parseQuery } from "#gateway/query.ts";
 import { Gateway } from "#gateway/server.ts";
 import { ALICE } from "#gateway/testing/requests.ts";
 import { singleObject } from "#gateway/testing/single-object.ts";
 import { ACCEPTED_HEADERS, UNOFFERED_HEADERS } from "#gateway/unoffered-headers.ts";
-import { Element } from "#gateway/xml.ts";
+import { Element, XML_DECLARATION } from "#gateway/xml.ts";
 import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
 import { systemRandom } from "#lib/random.ts";
@@ -127,6 +127,24 @@ describe("every input", () => {
     },
   );
 
+  // Edge rule 14: what is not configured has its own code or an empty document, once the bucket is known to be there.
+  test.each(MODEL.filter(({ name }) => TABLE[name]?.notConfigured))(
+    "$name says that there is none",
+    async (operation) => {
+      const { status, body } = await send(server, operation);
+      expect(`${status} ${body}`).toContain(expectedOf(TABLE[operation.name]?.notConfigured));
+      const elsewhere = await send(server, operation, { bucket: "nowhere" });
+      expect(elsewhere.body).toContain("<Code>NoSuchBucket</Code>");
+    },
+  );
+
+  const unoffered = MODEL.filter(({ name }) => !TABLE[name]?.handle && !TABLE[name]?.notConfigured);
+
+  test.each(unoffered)("$name is 501", async (operation) => {
+    const { status, body } = await send(server, operation);
+    expect(`${status} ${body}`).toMatch(/^501 .*<Code>NotImplemented</s);
+  });
+
   const members = OFFERED.flatMap((operation) =>
     operation.members.map((member) => ({
       operation,
@@ -162,6 +180,13 @@ describe("every input", () => {
     );
   });
 });
+
+function expectedOf(answer: NotConfigured | undefined): string {
+  if (answer === undefined) throw new Error("Cannot expect an answer: there is none");
+  if ("code" in answer) return `<Code>${answer.code}</Code>`;
+  if ("document" in answer) return `200 ${XML_DECLARATION}${answer.document}`;
+  return `${answer.status} `;
+}
 
 /** Notes every name that anything asks headers, queries and documents for. */
 function watch(asked: Set<string>): void {

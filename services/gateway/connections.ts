@@ -81,9 +81,11 @@ export class Connections {
     this.#current.set(exchange.incoming.socket, exchange);
   }
 
-  leave({ incoming }: Exchange): void {
+  leave(exchange: Exchange): void {
+    const { socket } = exchange.incoming;
     this.#inFlight--;
-    this.#current.delete(incoming.socket);
+    // A client that does not wait for answers may have the next request under way already.
+    if (this.#current.get(socket) === exchange) this.#current.delete(socket);
     if (this.#inFlight === 0) this.#onIdle?.();
   }
 

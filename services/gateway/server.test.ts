@@ -64,6 +64,7 @@ describe("answers", () => {
     expect(gone).toMatch(/^HTTP\/1\.1 204 .*\r\n\r\n$/s);
   });
 
+  // Edge rule 30: only AWS's codes.
   test("to a retriable fault are 503 SlowDown, to any other 500 without a word of what it was", async () => {
     const faults = [new Unavailable("two disks are gone"), new Error("secret of the house")];
     await using running = await startGateway(withFind(() => Promise.reject(faults.shift())));
@@ -386,6 +387,20 @@ describe("the server", () => {
     running.isReady = false;
     expect(await ask(running.port, "GET /minio/health/ready")).toMatch(/^HTTP\/1\.1 503/);
     expect(await ask(running.port, "GET /minio/health/live")).toMatch(/^HTTP\/1\.1 200/);
+  });
+
+  test("answers requests in the order in which an impatient client sent them", async () => {
+    await using running = await startGateway(singleObject(OPEN));
+    using client = new RawClient(running.port);
+    const keys = ["summer.jpg", "absent", "summer.jpg"];
+    for (const key of keys) client.send(`HEAD /photos/${key} HTTP/1.1`, "Host: localhost", "", "");
+    const answers = await client.until(/(?:HTTP.*?\r\n\r\n){3}/s);
+    expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual([
+      "HTTP/1.1 200",
+      "HTTP/1.1 404",
+      "HTTP/1.1 200",
+    ]);
+    expect(running.gateway.inFlight).toBe(0);
   });
 
   test("serves buckets as sub-domains", async () => {

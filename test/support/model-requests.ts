@@ -5,7 +5,7 @@ import { request as httpRequest, type IncomingMessage, type Server } from "node:
 import type { AddressInfo } from "node:net";
 import { text as readText } from "node:stream/consumers";
 import type { Operation } from "#gateway/context.ts";
-import { OPERATIONS } from "#gateway/operations.ts";
+import { OPERATIONS, type OperationName } from "#gateway/operations.ts";
 import { ALICE, versionOf } from "#gateway/testing/requests.ts";
 import { UPLOAD_ID } from "#gateway/testing/single-object.ts";
 import type { ModelElement, ModelMember, ModelOperation } from "./service-model.ts";
@@ -47,7 +47,7 @@ const VALUES: Readonly<Record<string, string>> = {
   "x-amz-tagging": "a=b",
 };
 
-/** What an operation needs to succeed. */
+/** What an operation needs to succeed, or to be told from another one. */
 const NEEDS: Readonly<
   Record<string, { headers?: Record<string, string>; query?: Record<string, string> }>
 > = {
@@ -63,6 +63,7 @@ const NEEDS: Readonly<
     query: { partNumber: "1" },
   },
   UploadPart: { query: { partNumber: "1" } },
+  WriteGetObjectResponse: { headers: { "x-amz-request-route": "word" } },
   GetObjectAttributes: { headers: { "x-amz-object-attributes": "ETag,ObjectParts" } },
 };
 
@@ -155,13 +156,15 @@ function textOf(place: string, path: readonly ModelElement[] | undefined): strin
 interface Extra {
   readonly member?: ModelMember;
   readonly path?: readonly ModelElement[];
+  /** Instead of the one there is. */
+  readonly bucket?: string;
 }
 
 /** One request through the pipeline: the operation at its plainest, and the one input more. */
 export async function send(
   server: Server,
   operation: ModelOperation,
-  { member, path }: Extra = {},
+  { member, path, bucket = "photos" }: Extra = {},
 ): Promise<{ status: number; body: string }> {
   const needs = NEEDS[operation.name] ?? {};
   const headers: Record<string, string> = { ...needs.headers };
@@ -181,9 +184,8 @@ export async function send(
   if (operation.document !== undefined) headers["content-md5"] = hash("md5", body, "base64");
   headers["content-length"] = String(Buffer.byteLength(body));
   const search = new URLSearchParams(query).toString();
-  const resource = { service: "/", bucket: "/photos", object: "/photos/summer.jpg" }[
-    operation.target
-  ];
+  const target = OPERATIONS[operation.name as OperationName].target;
+  const resource = { service: "/", bucket: `/${bucket}`, object: `/${bucket}/summer.jpg` }[target];
   return exchange(server, {
     method: operation.method,
     path: `${resource}?${search}`,
