@@ -39,13 +39,13 @@ describe("garbage collection", () => {
     const lost = await keeper.write(bench.data, SMALL);
     const [disk] = bench.disks;
     if (disk) {
-      disk.fault = (step) => {
+      disk.before = (step) => {
         if (step === "remove") throw new Error("EIO");
       };
     }
     lost.written.settle("not-committed");
     await bench.data.quiesce();
-    if (disk) disk.fault = undefined;
+    if (disk) disk.before = undefined;
     job.sweepFully();
     await keeper.run(job);
     expect(bench.shards).toBe(2);
@@ -163,7 +163,7 @@ describe("garbage collection", () => {
     const [disk] = bench.disks;
     if (!disk) throw new Error("no disk");
     await bench.metadata.commit({ expect: [], put: [missedPut(disk.diskId)], remove: [] });
-    disk.fault = (step) => {
+    disk.before = (step) => {
       if (step === "list") throw new Error("EIO");
     };
     await keeper.run(garbageJob(keeper));
@@ -205,7 +205,7 @@ test("whatever is interleaved with sweeps: nothing named is ever taken, and in t
         };
         keeper.onAsk = between;
         for (const disk of keeper.bench.disks) {
-          disk.fault = (step) => (step === "list" || step === "remove" ? between() : undefined);
+          disk.before = (step) => (step === "list" || step === "remove" ? between() : undefined);
         }
         for (const act of acts) {
           await world.act(act);

@@ -44,7 +44,7 @@ export function decodeAbout(value: Uint8Array): About {
   let codec = "";
   let unit = 0;
   let size = 0;
-  let described: Uint8Array = new Uint8Array(0);
+  let described: Uint8Array = Buffer.alloc(0);
   for (let field = reader.field(); field !== 0; field = reader.field()) {
     switch (field) {
       case 2:

@@ -153,7 +153,7 @@ describe("with ec-4+2 on six disks", () => {
     const bytes = pattern(3 * MIB);
     const extents = await bench.write(bytes);
     const flip = (at: number) => {
-      for (const id of bench.disks[at]?.ids() ?? []) bench.disks[at]?.flip(id, 1000);
+      for (const id of bench.disks[at]?.ids() ?? []) bench.disks[at]?.corrupt(id, 1000);
     };
     flip(0);
     flip(1);
@@ -174,7 +174,7 @@ describe("with ec-4+2 on six disks", () => {
     const bytes = pattern(MIB);
     const extents = await bench.write(bytes);
     const hung = bench.disks[2];
-    if (hung) hung.fault = (step) => (step === "read" ? new Promise(() => undefined) : undefined);
+    if (hung) hung.before = (step) => (step === "read" ? new Promise(() => undefined) : undefined);
     expect((await bench.read(extents, 0, MIB)).equals(bytes)).toBe(true);
   });
 
@@ -191,7 +191,7 @@ describe("with ec-4+2 on six disks", () => {
       const slow = bench.disks.find(({ diskId }) => diskId === bench.map.group(0).members[0]);
       if (!slow) throw new Error("no disk");
       const held = Promise.withResolvers<void>();
-      slow.fault = (step) => (step === "append" || step === "put" ? held.promise : undefined);
+      slow.before = (step) => (step === "append" || step === "put" ? held.promise : undefined);
       const bytes = pattern(size);
       const extents = await bench.write(bytes);
       expect((await bench.read(extents, 0, size)).equals(bytes)).toBe(true);
@@ -203,7 +203,7 @@ describe("with ec-4+2 on six disks", () => {
   test("with fewer than five disks a large write is refused and leaves nothing", async () => {
     await using bench = await DataPlaneBench.open({ codec: "ec-4+2", disks: 6 });
     for (const disk of bench.disks.slice(0, 2)) {
-      disk.fault = (step) => {
+      disk.before = (step) => {
         if (step !== "remove") throw new ShardStoreFull("full");
       };
     }
@@ -242,7 +242,7 @@ test("copies on single disks: a small write that its disk refuses goes to anothe
   await using bench = await DataPlaneBench.open({ codec: "replica-1", disks: 4, groupCount: 16 });
   const [bad] = bench.disks;
   if (bad) {
-    bad.fault = () => {
+    bad.before = () => {
       throw new ShardStoreFull("full");
     };
   }
@@ -262,7 +262,7 @@ test("a body is read no further than two stripes ahead of the disks", async () =
   await using bench = await DataPlaneBench.open({ codec: "replica-1", disks: 1 });
   const [disk] = bench.disks;
   const held = Promise.withResolvers<void>();
-  if (disk) disk.fault = (step) => (step === "append" ? held.promise : undefined);
+  if (disk) disk.before = (step) => (step === "append" ? held.promise : undefined);
   let taken = 0;
   const bytes = pattern(10 * MIB);
   const body = new TestBody(bytes);

@@ -5,10 +5,10 @@
  *  1. a member that may stay keeps its place: shard i lies on member i, so even a swap moves bytes;
  *  2. no two members of a group in one zone, then node, as far as the disks allow; a group's first
  *     members are spread as well as all of them, as narrow codecs use only those;
- *  3. each disk's share follows its weight.
+ *  3. each disk's share follows its weight, about: small differences are not worth moving bytes.
  *
  * What it moves is at most: the places of disks that left, the places that break rule 2 and can be mended,
- * and for each disk that has less than its share (rounded down), what it lacks. assign.test.ts checks that bound.
+ * and for each disk that has much less than its share, what it lacks. assign.test.ts checks that bound.
  */
 import {
   type EarlierMember,
@@ -19,6 +19,8 @@ import {
 
 /** More than the weights of all pairs of a group: 24 × 25. */
 const ZONE_WEIGHT = 1024;
+/** Share of a disk's share that is good enough when it has it. */
+const WELL_FILLED = 0.8;
 
 export interface Assignment {
   readonly disks: readonly PlacedDisk[];
@@ -132,11 +134,12 @@ class Layout {
     }
   }
 
-  /** Gives each disk its share, rounded down, from those that have more than theirs. */
+  /** Gives each disk that is far below its share the whole of it, rounded down, from those that have more than theirs. */
   level(): void {
     const shares = this.#shares();
     for (const poor of this.#targets) {
       const share = Math.floor(shares.get(poor) ?? 0);
+      if (this.#load(poor) >= share * WELL_FILLED) continue;
       for (const draft of this.#drafts) {
         if (this.#load(poor) >= share) break;
         if (!draft.includes(poor)) this.#takeOver(draft, poor, shares);

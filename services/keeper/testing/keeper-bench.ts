@@ -44,9 +44,10 @@ export class KeeperBench implements AsyncDisposable {
       });
     },
   };
-  readonly manifests = {
-    extentsOfTrash: (trash: { readonly extents: readonly Extent[] }) =>
-      Promise.resolve(trash.extents),
+  readonly manifests: {
+    extentsOfTrash(trash: { readonly extents: readonly Extent[] }): Promise<readonly Extent[]>;
+  } = {
+    extentsOfTrash: (trash) => Promise.resolve(trash.extents),
   };
   #seed = 0;
 

@@ -1,0 +1,201 @@
+import { describe, expect, test } from "vitest";
+import { RepairJob } from "#keeper/repair.ts";
+import { ScrubJob } from "#keeper/scrub.ts";
+import { KeeperBench } from "#keeper/testing/keeper-bench.ts";
+import { systemClock } from "#lib/clock.ts";
+import { silentLog } from "#lib/log.ts";
+import { SUSPICIONS } from "#objects/suspicions.ts";
+import { CLUSTER } from "#objects/testing/data-plane-bench.ts";
+import type { MemoryDisk } from "#objects/testing/memory-disk.ts";
+import { DIRTY_MARKS } from "#placement/placement-record.ts";
+import type { ShardId } from "#shards/shard-store.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const SIZES = [1, 4 * KIB, 300 * KIB, 5 * MIB + 1];
+
+describe("repair of ec-4+2 on six disks", () => {
+  test("refills two replaced disks, after which two others may be lost", async () => {
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6 });
+    const { bench } = keeper;
+    for (const size of SIZES) await keeper.store(size);
+    const before = bench.shards;
+    await bench.replace(0);
+    await bench.replace(3);
+    expect(bench.shards).toBeLessThan(before);
+    expect(await keeper.unreadable()).toEqual([]);
+    const { progress } = await keeper.run(repairJob(keeper));
+    expect(progress.now()).toMatchObject({ problemCount: 0, share: 1 });
+    expect(progress.now().bytes).toBeGreaterThan(MIB);
+    expect(bench.shards).toBe(before);
+    expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
+    for (const at of [1, 4]) bench.stores.delete(bench.disks[at]?.diskId ?? "");
+    expect(await keeper.unreadable()).toEqual([]);
+  });
+
+  test("mends writes that a disk missed, once it is back", async () => {
+    const times = { laggardMs: 50 };
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6, times });
+    const { bench } = keeper;
+    const [away] = bench.disks;
+    if (!away) throw new Error("no disk");
+    bench.stores.delete(away.diskId);
+    for (const size of SIZES) await keeper.store(size);
+    expect(await entries(keeper, DIRTY_MARKS)).toBeGreaterThan(0);
+    const job = repairJob(keeper);
+    await keeper.run(job);
+    expect(await entries(keeper, DIRTY_MARKS)).toBeGreaterThan(0);
+    bench.stores.set(away.diskId, away);
+    await keeper.run(job);
+    expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
+    expect(away.size).toBeGreaterThan(0);
+    for (const at of [1, 2]) bench.stores.delete(bench.disks[at]?.diskId ?? "");
+    expect(await keeper.unreadable()).toEqual([]);
+  });
+
+  test("a mark that is written again while repair looks stays", async () => {
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6, groupCount: 1 });
+    const { bench } = keeper;
+    await keeper.store(4 * KIB);
+    const fresh = await bench.replace(2);
+    let missed = false;
+    keeper.onAsk = async () => {
+      if (missed) return;
+      missed = true;
+      fresh.before = (step) => {
+        if (step === "put") throw new Error("EIO");
+      };
+      await keeper.store(4 * KIB);
+      fresh.before = undefined;
+    };
+    const job = repairJob(keeper);
+    for (let round = 0; round < 3; round++) {
+      await keeper.run(job);
+      keeper.onAsk = undefined;
+    }
+    expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
+    for (const disk of bench.disks) expect(disk.size).toBe(copiesOn(keeper, disk));
+  });
+
+  test("leaves alone what nothing names", async () => {
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6, groupCount: 1 });
+    await keeper.write(keeper.bench.data, 300 * KIB);
+    const fresh = await keeper.bench.replace(1);
+    await keeper.run(repairJob(keeper));
+    expect(fresh.size).toBe(0);
+    expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
+  });
+
+  test("says what it cannot mend, and keeps the mark", async () => {
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6, groupCount: 1 });
+    const { bench } = keeper;
+    await keeper.store(300 * KIB);
+    for (const at of [0, 1, 2]) await bench.replace(at);
+    const { progress } = await keeper.run(repairJob(keeper));
+    expect(progress.now().problems.join()).toMatch(/3 good shards are left, 4 are needed/);
+    expect(await entries(keeper, DIRTY_MARKS)).toBeGreaterThan(0);
+  });
+
+  test("a source that is bad itself is left out, noted, and mended in the next round", async () => {
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6, groupCount: 1 });
+    const { bench } = keeper;
+    await keeper.store(5 * MIB);
+    await bench.replace(0);
+    const bad = bench.disks[1];
+    const [id] = bad?.ids() ?? [];
+    if (!bad || !id) throw new Error("no shard");
+    bad.corrupt(id, 70_000);
+    const job = repairJob(keeper);
+    await keeper.run(job);
+    expect(await bad.verify(id, soon())).toBe("bad");
+    await keeper.run(job);
+    expect(await bad.verify(id, soon())).toBe("good");
+    for (const at of [2, 3]) bench.stores.delete(bench.disks[at]?.diskId ?? "");
+    expect(await keeper.unreadable()).toEqual([]);
+  });
+});
+
+describe.each(["replica-3", "ec-4+2"])("a flipped shard of %s", (codec) => {
+  test.each([4 * KIB, 5 * MIB])("of %i bytes is found by a reader and replaced", async (size) => {
+    await using keeper = await KeeperBench.open({ codec, disks: codec === "ec-4+2" ? 6 : 3 });
+    await keeper.store(size);
+    const shards = flipOneOfEach(keeper);
+    expect(await keeper.unreadable()).toEqual([]);
+    await noted(keeper);
+    await keeper.run(repairJob(keeper));
+    expect(await verdicts(shards)).toEqual(["good"]);
+    expect(await entries(keeper, SUSPICIONS)).toBe(0);
+  });
+
+  test("is found by scrub, which goes on where it was", async () => {
+    await using keeper = await KeeperBench.open({ codec, disks: codec === "ec-4+2" ? 6 : 3 });
+    for (let count = 0; count < 100; count++) await keeper.store(300);
+    await keeper.store(300 * KIB);
+    const [disk] = keeper.bench.disks;
+    const ids = (disk?.ids() ?? []).filter((_, place) => place % 20 === 0);
+    expect(ids.length).toBeGreaterThan(1);
+    for (const id of ids) disk?.corrupt(id);
+    const scrub = () => scrubJob(keeper);
+    await scrub().step(await keeper.context("scrub"));
+    await keeper.run(scrub());
+    expect(await entries(keeper, SUSPICIONS)).toBe(ids.length);
+    await keeper.run(repairJob(keeper));
+    const all = ids.map((id) => [disk as MemoryDisk, id] as const);
+    expect(new Set(await verdicts(all))).toEqual(new Set(["good"]));
+  });
+});
+
+function repairJob(keeper: KeeperBench): RepairJob {
+  const { stores, map, metadata, classes } = keeper.bench;
+  const { references } = keeper;
+  const parts = { stores, map, metadata, classes, references, clusterId: CLUSTER };
+  return new RepairJob({ ...parts, clock: systemClock, log: silentLog, bytesPerSecond: 2 ** 40 });
+}
+
+function scrubJob(keeper: KeeperBench): ScrubJob {
+  const { stores, metadata } = keeper.bench;
+  return new ScrubJob({ stores, metadata, clock: systemClock, log: silentLog, roundMs: 60_000 });
+}
+
+/** The first data shard, which a reader of the whole asks for; of copies each, as it may ask for any. */
+function flipOneOfEach(keeper: KeeperBench): readonly (readonly [MemoryDisk, ShardId])[] {
+  const [stored] = keeper.stored.values();
+  const turn = (stored?.extents[0]?.writeId[15] ?? 0) % 3;
+  const wanted = stored?.extents[0]?.codec === "replica-3" ? turn : 0;
+  const found = keeper.bench.disks.flatMap((disk) =>
+    disk
+      .ids()
+      .map((id) => [disk, id] as const)
+      .filter(([, id]) => id.index === wanted),
+  );
+  for (const [disk, id] of found) disk.corrupt(id);
+  return found;
+}
+
+async function verdicts(shards: readonly (readonly [MemoryDisk, ShardId])[]) {
+  return Promise.all(shards.map(([disk, id]) => disk.verify(id, soon())));
+}
+
+async function noted(keeper: KeeperBench): Promise<void> {
+  while ((await entries(keeper, SUSPICIONS)) === 0) await systemClock.sleep(5, soon());
+}
+
+async function entries(
+  keeper: KeeperBench,
+  range: { readonly from: Uint8Array; readonly to: Uint8Array },
+): Promise<number> {
+  return (await keeper.bench.metadata.range({ ...range, limit: 1000 })).entries.length;
+}
+
+/** How many of the stored small writes the disk should have a copy of. */
+function copiesOn({ bench, stored }: KeeperBench, disk: MemoryDisk): number {
+  const writes = [...stored.values()];
+  return writes.filter(({ extents }) => {
+    const [extent] = extents;
+    return extent && bench.map.group(extent.group).members.slice(0, 3).includes(disk.diskId);
+  }).length;
+}
+
+function soon(): AbortSignal {
+  return AbortSignal.timeout(10_000);
+}

@@ -1,0 +1,205 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { assign } from "#placement/assign.ts";
+import type { PlacedDisk, PlacementGroup } from "#placement/placement-map.ts";
+
+const GROUPS = 32;
+
+const machines = fc
+  .array(fc.record({ zone: fc.nat(3), node: fc.nat(2), weight: fc.integer({ min: 1, max: 4 }) }), {
+    minLength: 1,
+    maxLength: 14,
+  })
+  .map((shapes) => shapes.map((shape, at) => diskOf(at, shape)));
+
+describe("placing groups on disks", () => {
+  test("each group has as many disks as it can, each once, spread over zones and then nodes", () => {
+    fc.assert(
+      fc.property(machines, fc.integer({ min: 1, max: 8 }), (disks, width) => {
+        for (const { members } of place({ disks, width })) {
+          expect(members.length).toBe(Math.min(width, disks.length));
+          expect(new Set(members).size).toBe(members.length);
+          expect(spreadFault(members, disks)).toBe(undefined);
+        }
+      }),
+    );
+  });
+
+  test("when one of equal disks is lost only its own places change hands", () => {
+    fc.assert(
+      fc.property(machines, fc.nat(13), fc.integer({ min: 1, max: 6 }), (disks, at, width) => {
+        fc.pre(disks.length > width);
+        const equal = oneZone(disks).map((disk) => ({ ...disk, weight: 1 }));
+        const old = place({ disks: equal, width });
+        const lost = disks[at % disks.length]?.id ?? "";
+        const left = equal.map((disk) => (disk.id === lost ? gone(disk) : disk));
+        const next = place({ disks: left, width, old });
+        for (const { before, now } of moves(old, next)) {
+          expect(before).toBe(lost);
+          expect(now).not.toBe(lost);
+        }
+        expect(next.flatMap(({ members }) => members)).not.toContain(lost);
+      }),
+    );
+  });
+
+  test("a new disk takes no more than its share, and nothing moves between the others", () => {
+    fc.assert(
+      fc.property(machines, fc.integer({ min: 1, max: 6 }), (disks, width) => {
+        fc.pre(disks.length > width);
+        const equal = oneZone(disks).map((disk) => ({ ...disk, weight: 1 }));
+        const old = place({ disks: equal.slice(1), width });
+        const [fresh] = equal;
+        const next = place({ disks: equal, width, old });
+        const moved = moves(old, next);
+        expect(moved.every(({ now }) => now === fresh?.id)).toBe(true);
+        const share = (GROUPS * Math.min(width, equal.length - 1)) / equal.length;
+        expect(moved.length).toBeLessThanOrEqual(Math.ceil(share));
+        expect(moved.length).toBeGreaterThanOrEqual(Math.floor(share) - 1);
+      }),
+    );
+  });
+
+  test("whatever changes, at most the places move that must: of lost disks, badly spread ones, and what disks lack", () => {
+    fc.assert(
+      fc.property(machines, machines, fc.integer({ min: 1, max: 6 }), (first, second, width) => {
+        const old = place({ disks: first, width });
+        const lost = first.slice(second.length).map(gone);
+        const disks = [...second, ...lost];
+        const next = place({ disks, width, old });
+        const kept = new Map<string, number>();
+        let forced = 0;
+        for (const { members } of old) {
+          const stays = members.filter((id) => second.some((disk) => disk.id === id));
+          forced += members.length - stays.length;
+          if (spreadFault(stays, second) !== undefined) forced += stays.length;
+          for (const id of stays) kept.set(id, (kept.get(id) ?? 0) + 1);
+        }
+        const places = next.reduce((sum, { members }) => sum + members.length, 0);
+        const weights = second.reduce((sum, { weight }) => sum + weight, 0);
+        let lacking = 0;
+        for (const { id, weight } of second) {
+          const share = Math.min(GROUPS, Math.ceil((places * weight) / weights) * 4);
+          lacking += Math.max(0, share - (kept.get(id) ?? 0));
+        }
+        expect(moves(old, next).length).toBeLessThanOrEqual(forced + lacking);
+      }),
+    );
+  });
+
+  test("the same disks again move nothing", () => {
+    fc.assert(
+      fc.property(machines, fc.integer({ min: 1, max: 6 }), (disks, width) => {
+        const equal = disks.map((disk) => ({ ...disk, weight: 1 }));
+        const old = place({ disks: oneZone(equal), width });
+        expect(moves(old, place({ disks: oneZone(equal), width, old }))).toEqual([]);
+      }),
+    );
+  });
+
+  test("disks of one weight get equal shares", () => {
+    const disks = Array.from({ length: 7 }, (_, at) =>
+      diskOf(at, { zone: 0, node: at, weight: 1 }),
+    );
+    const loads = loadsOf(place({ disks, width: 3 }));
+    expect(Math.max(...loads) - Math.min(...loads)).toBeLessThanOrEqual(1);
+  });
+
+  test("an empty disk in the place of a lost one takes over exactly its places", () => {
+    const disks = Array.from({ length: 6 }, (_, at) => diskOf(at, { zone: 0, node: 0, weight: 1 }));
+    const old = place({ disks, width: 6 });
+    const fresh = diskOf(9, { zone: 0, node: 0, weight: 1 });
+    const next = place({
+      disks: [...disks.slice(1), fresh, gone(disks[0] as PlacedDisk)],
+      width: 6,
+      old,
+    });
+    expect(moves(old, next).length).toBe(GROUPS);
+    expect(next.every(({ earlier }) => earlier.length === 0)).toBe(true);
+  });
+
+  test("a lost disk that nobody can replace keeps its place, so that the others keep theirs", () => {
+    const disks = Array.from({ length: 3 }, (_, at) => diskOf(at, { zone: 0, node: 0, weight: 1 }));
+    const old = place({ disks, width: 3 });
+    const next = place({
+      disks: disks.map((disk, at) => (at === 1 ? gone(disk) : disk)),
+      width: 3,
+      old,
+    });
+    expect(next.map(({ members }) => members)).toEqual(old.map(({ members }) => members));
+  });
+
+  test("a draining disk gives up its places and is remembered as where the shards still are", () => {
+    const disks = Array.from({ length: 4 }, (_, at) => diskOf(at, { zone: 0, node: 0, weight: 1 }));
+    const old = place({ disks, width: 3 });
+    const draining = disks.map((disk, at) =>
+      at === 2 ? { ...disk, state: "draining" as const } : disk,
+    );
+    const next = place({ disks: draining, width: 3, old });
+    for (const [number, { members, earlier, movedEpoch }] of next.entries()) {
+      const index = old[number]?.members.indexOf(disks[2]?.id ?? "") ?? -1;
+      expect(members).not.toContain(disks[2]?.id);
+      expect(earlier).toEqual(index < 0 ? [] : [{ index, diskId: disks[2]?.id }]);
+      expect(movedEpoch).toBe(index < 0 ? 0 : 2);
+    }
+  });
+});
+
+function place(request: {
+  disks: readonly PlacedDisk[];
+  width: number;
+  old?: readonly PlacementGroup[];
+}): readonly PlacementGroup[] {
+  const { old, ...rest } = request;
+  return assign({ ...rest, old, groupCount: GROUPS, epoch: old ? 2 : 1 });
+}
+
+function diskOf(
+  at: number,
+  { zone, node, weight }: { zone: number; node: number; weight: number },
+): PlacedDisk {
+  const id = at.toString(16).padStart(32, "0");
+  return { id, node: `z${zone}n${node}`, zone: `z${zone}`, weight, state: "active", label: id };
+}
+
+function gone(disk: PlacedDisk): PlacedDisk {
+  return { ...disk, state: "gone" };
+}
+
+/** Where spreading asks for no move of its own. */
+function oneZone(disks: readonly PlacedDisk[]): readonly PlacedDisk[] {
+  return disks.map((disk) => ({ ...disk, zone: "z", node: disk.id }));
+}
+
+function moves(old: readonly PlacementGroup[], next: readonly PlacementGroup[]) {
+  return next.flatMap(({ members }, number) =>
+    members.flatMap((now, index) => {
+      const before = old[number]?.members[index];
+      return before === undefined || before === now ? [] : [{ before, now }];
+    }),
+  );
+}
+
+/** A zone that holds two more members than another with a disk to spare; undefined when there is none. */
+function spreadFault(members: readonly string[], disks: readonly PlacedDisk[]): string | undefined {
+  const zones = new Map<string, { used: number; spare: number }>();
+  for (const { id, zone } of disks) {
+    const counts = zones.get(zone) ?? { used: 0, spare: 0 };
+    if (members.includes(id)) counts.used += 1;
+    else counts.spare += 1;
+    zones.set(zone, counts);
+  }
+  for (const [crowded, { used }] of zones) {
+    for (const [other, counts] of zones) {
+      if (counts.spare > 0 && counts.used + 1 < used) return `${crowded} against ${other}`;
+    }
+  }
+  return undefined;
+}
+
+function loadsOf(groups: readonly PlacementGroup[]): readonly number[] {
+  const loads = new Map<string, number>();
+  for (const id of groups.flatMap(({ members }) => members))
+    loads.set(id, (loads.get(id) ?? 0) + 1);
+  return [...loads.values()];
+}
