@@ -19,7 +19,9 @@
  * - `mapSize` is address space, not memory or disk; the binding grows it when it must.
  */
 import { type Database, open, type RootDatabase, type RootDatabaseOptions } from "lmdb";
+import { dataFile } from "#metadata/index-layout.ts";
 import { asBuffer } from "#metadata/keys.ts";
+import { assertOpenable } from "#metadata/lmdb-file.ts";
 
 export type EntryDatabase = RootDatabase<Buffer, Uint8Array>;
 
@@ -44,7 +46,9 @@ const MAP_BYTES = 2 ** 38;
 /** Two slots a process are enough; the rest is for those of killed processes until they are cleared. */
 const READERS_MAX = 1000;
 
+/** `indexId` is asked for when there is no index yet; it may throw. */
 export function openEnvironment(folder: string, indexId: () => string): Environment {
+  assertOpenable(folder, dataFile(folder));
   const options: RootDatabaseOptions & { keyEncoder: unknown } = {
     noSubdir: false,
     encoding: "binary",
@@ -58,19 +62,23 @@ export function openEnvironment(folder: string, indexId: () => string): Environm
     keyEncoder: { writeKey, readKey },
   };
   const database = open<Buffer, Uint8Array>(folder, options);
-  const record =
-    readRecord(database) ?? createRecord(database, { format: FORMAT, indexId: indexId(), base: 0 });
-  return { database, record };
+  try {
+    const record = readRecord(database) ?? createRecord(database, indexId());
+    return { database, record };
+  } catch (error) {
+    void database.close();
+    throw error;
+  }
 }
 
-/** A rebuilt index goes on counting where the lost one stopped: its next group is `group` + 1. */
-export function continueFrom(environment: Environment, group: number): EnvironmentRecord {
-  const { database } = environment;
-  return database.transactionSync(() => {
-    const record = { ...environment.record, base: group - database.getWriteTxnId() };
-    writeRecord(database, record);
-    return record;
-  });
+/**
+ * Within a transaction: makes it count as `group`, so that the next one is the group after it. A rebuilt index goes
+ * on counting where the lost one stopped.
+ */
+export function continueFrom({ database, record }: Environment, group: number): Environment {
+  const moved = { ...record, base: group - database.getWriteTxnId() };
+  writeRecord(database, moved);
+  return { database, record: moved };
 }
 
 /** The newest transaction's group number. */
@@ -78,7 +86,8 @@ export function lastGroup({ database, record }: Environment): number {
   return record.base + (database.getStats() as { lastTxnId: number }).lastTxnId;
 }
 
-function createRecord(database: EntryDatabase, record: EnvironmentRecord): EnvironmentRecord {
+function createRecord(database: EntryDatabase, indexId: string): EnvironmentRecord {
+  const record = { format: FORMAT, indexId, base: 0 };
   return database.transactionSync(() => {
     // Another process may have been faster.
     const present = readRecord(database);

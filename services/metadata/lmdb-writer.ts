@@ -1,12 +1,11 @@
 /**
  * The thread through which one process writes to LMDB.
  *
- * A group of commits is one transaction: begun, evaluated, applied, flushed and ended here, without a step of the
- * main thread's event loop in between, so LMDB's writer lock, which all processes share, is held for the disk's
+ * A group of commits is one transaction: begun, evaluated, applied, logged, flushed and ended here, without a step of
+ * the main thread's event loop in between, so LMDB's writer lock, which all processes share, is held for the disk's
  * time only and not for what the main thread may be busy with. The commits of a group are evaluated one after
  * another against the transaction, each seeing those before it: that order is the order of their revisions.
  */
-import { statfsSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { getLastVersion } from "lmdb";
 import {
@@ -17,14 +16,18 @@ import {
   type PackedCommit,
   unpackGroup,
 } from "#metadata/commit-group.ts";
+import { freeBytes, isOutOfRoom } from "#metadata/index-files.ts";
+import { IndexJournal } from "#metadata/index-journal.ts";
 import { type Environment, openEnvironment } from "#metadata/lmdb-environment.ts";
 import type {
   Conflict,
   CurrentEntry,
+  WriterNotice,
   WriterOptions,
   WriterReply,
   WriterRequest,
 } from "#metadata/lmdb-messages.ts";
+import type { LoggedCommit } from "#metadata/log-entry.ts";
 
 /** How long an answer about free space is believed. */
 const SPACE_CHECK_MS = 1000;
@@ -41,53 +44,81 @@ interface Applied {
 class Writer {
   readonly #environment: Environment;
   readonly #options: WriterOptions;
+  readonly #journal: IndexJournal | undefined;
   #spaceCheckedMs = Number.NEGATIVE_INFINITY;
   #hasRoom = true;
   #fault: string | undefined;
 
-  constructor(options: WriterOptions) {
+  constructor(options: WriterOptions, notify: (notice: WriterNotice) => void) {
+    const { folder, layout } = options;
     this.#options = options;
-    this.#environment = openEnvironment(options.folder, () => {
-      throw new Error(`Cannot write the index: ${options.folder} holds none`);
+    this.#environment = openEnvironment(folder, () => {
+      throw new Error(`Cannot write the index: ${folder} holds none`);
     });
+    this.#journal =
+      layout && new IndexJournal(layout, (copy) => notify({ kind: "dropped", ...copy }));
   }
 
-  write(bytes: Uint8Array): WriterReply {
+  async answer(request: WriterRequest): Promise<WriterReply> {
+    if (request.kind === "close") {
+      this.#journal?.close();
+      await this.#environment.database.close();
+      return { kind: "closed" };
+    }
     if (this.#fault !== undefined) {
       return { kind: "failed", isIndeterminate: false, reason: this.#fault };
     }
-    const commits = unpackGroup(bytes);
     try {
-      return this.#transact(commits, this.#checkRoom());
+      switch (request.kind) {
+        case "group":
+          return await this.#write(unpackGroup(request.bytes));
+        case "rotate":
+          return { kind: "rotated", log: this.#rotate(request.joining) };
+        case "complete":
+          return { kind: "completed", isMember: this.#complete(request.folder) };
+      }
     } catch (error) {
-      if (!isFull(error)) return this.#fail(error);
-    }
-    try {
-      return this.#transact(commits, false);
-    } catch (error) {
-      if (!isFull(error)) return this.#fail(error);
-      const full = commits.map((_, place) => place);
-      return { kind: "done", group: 0, idle: [], conflicts: [], full };
+      // After a failed flush nobody can say what the disk holds, and trying again would only hide it (R5).
+      this.#fault = error instanceof Error ? error.message : String(error);
+      return { kind: "failed", isIndeterminate: true, reason: this.#fault };
     }
   }
 
-  async close(): Promise<void> {
-    await this.#environment.database.close();
+  async #write(commits: readonly PackedCommit[]): Promise<WriterReply> {
+    const hasRoom = this.#checkRoom();
+    for (const takesPuts of hasRoom ? [true, false] : [false]) {
+      try {
+        const applied = await this.#transact(commits, takesPuts);
+        return { kind: "done", ...applied };
+      } catch (error) {
+        if (!isFull(error)) throw error;
+        this.#cancel();
+      }
+    }
+    const full = commits.map((_, place) => place);
+    return { kind: "done", group: 0, idle: [], conflicts: [], full };
   }
 
-  #transact(commits: readonly PackedCommit[], hasRoom: boolean): WriterReply {
+  #transact(commits: readonly PackedCommit[], takesPuts: boolean): Applied | Promise<Applied> {
+    return this.#environment.database.transactionSync(() => {
+      const applied: Applied = { group: this.#group(), idle: [], conflicts: [], full: [] };
+      const logged = this.#apply(commits, applied, takesPuts);
+      if (this.#journal === undefined || logged.length === 0) return applied;
+      return this.#journal
+        .append(applied.group, logged, { isUrgent: !takesPuts })
+        .then(() => applied);
+    });
+  }
+
+  /** Answers the commits that changed something. */
+  #apply(
+    commits: readonly PackedCommit[],
+    applied: Applied,
+    takesPuts: boolean,
+  ): readonly LoggedCommit[] {
     const { database } = this.#environment;
-    const applied = database.transactionSync(() => this.#apply(commits, hasRoom));
-    return { kind: "done", ...applied };
-  }
-
-  #apply(commits: readonly PackedCommit[], hasRoom: boolean): Applied {
-    const { database, record } = this.#environment;
-    const transaction = database.getWriteTxnId();
-    if (transaction === 0) throw new Error("LMDB began no transaction");
-    const group = record.base + transaction;
-    const applied: Applied = { group, idle: [], conflicts: [], full: [] };
-    let revision = group * GROUP_COMMITS_MAX;
+    const logged: LoggedCommit[] = [];
+    let revision = 0;
     let hasChanged = false;
     const changes: Changes = {
       put: (key, value) => {
@@ -99,18 +130,19 @@ class Writer {
       },
     };
     for (const [place, commit] of commits.entries()) {
-      revision = group * GROUP_COMMITS_MAX + place;
-      if (commit.puts > 0 && !hasRoom) {
+      if (commit.puts > 0 && !takesPuts) {
         applied.full.push(place);
       } else if (!everyExpectation(commit, this.#holds)) {
         applied.conflicts.push({ place, current: this.#current(commit) });
       } else {
+        revision = applied.group * GROUP_COMMITS_MAX + place;
         hasChanged = false;
         applyChanges(commit, changes);
-        if (!hasChanged) applied.idle.push(place);
+        if (hasChanged) logged.push({ place, commit });
+        else applied.idle.push(place);
       }
     }
-    return applied;
+    return logged;
   }
 
   readonly #holds = (key: Buffer, revision: number): boolean => {
@@ -128,45 +160,63 @@ class Writer {
     return current;
   }
 
-  /** False when the file system has little room left: then only pure deletes are taken, which need some themselves. */
+  /** The number that this transaction's group will have. */
+  #group(): number {
+    const { database, record } = this.#environment;
+    const transaction = database.getWriteTxnId();
+    if (transaction === 0) throw new Error("LMDB began no transaction");
+    return record.base + transaction;
+  }
+
+  #rotate(joining: readonly string[]): number {
+    return this.#underLock((journal) => journal.rotate(this.#group() - 1, joining));
+  }
+
+  #complete(folder: string): boolean {
+    return this.#underLock((journal) => journal.complete(folder));
+  }
+
+  /** What was logged for a transaction that then failed must not come back at the next start. */
+  #cancel(): void {
+    if (this.#journal !== undefined) this.#underLock((journal) => journal.cancel(this.#group()));
+  }
+
+  /** A transaction that changes nothing in LMDB takes no number. */
+  #underLock<Result>(step: (journal: IndexJournal) => Result): Result {
+    const journal = this.#journal;
+    if (journal === undefined) throw new Error("This index has no log");
+    return this.#environment.database.transactionSync(() => step(journal));
+  }
+
+  /** False when a file system has little room left: then only pure deletes are taken, which need some themselves. */
   #checkRoom(): boolean {
     const nowMs = performance.now();
     if (nowMs - this.#spaceCheckedMs > SPACE_CHECK_MS) {
       this.#spaceCheckedMs = nowMs;
-      const { bavail, bsize } = statfsSync(this.#options.folder);
-      this.#hasRoom = bavail * bsize >= this.#options.reserveBytes;
+      const free = this.#journal?.freeBytes() ?? freeBytes(this.#options.folder);
+      this.#hasRoom = free >= this.#options.reserveBytes;
     }
     return this.#hasRoom;
-  }
-
-  /** After a failed flush nobody can say what the disk holds, and trying again would only hide it (R5). */
-  #fail(error: unknown): WriterReply {
-    this.#fault = error instanceof Error ? error.message : String(error);
-    return { kind: "failed", isIndeterminate: true, reason: this.#fault };
   }
 }
 
 function isFull(error: unknown): boolean {
-  return error instanceof Error && "code" in error && FULL_CODES.has(error.code);
+  return (
+    isOutOfRoom(error) || (error instanceof Error && "code" in error && FULL_CODES.has(error.code))
+  );
 }
 
 function serve(port: NonNullable<typeof parentPort>): void {
-  const writer = new Writer(workerData as WriterOptions);
-  const reply = (message: WriterReply) => port.postMessage(message);
+  const tell = (message: WriterReply | WriterNotice) => port.postMessage(message);
+  const writer = new Writer(workerData as WriterOptions, tell);
+  let last: Promise<void> = Promise.resolve();
   port.on("message", (request: WriterRequest) => {
-    switch (request.kind) {
-      case "group":
-        reply(writer.write(request.bytes));
-        break;
-      case "close":
-        void writer.close().then(() => {
-          reply({ kind: "closed" });
-          port.close();
-        });
-        break;
-    }
+    last = last.then(async () => {
+      tell(await writer.answer(request));
+      if (request.kind === "close") port.close();
+    });
   });
-  reply({ kind: "ready" });
+  tell({ kind: "ready" });
 }
 
 if (parentPort !== null) serve(parentPort);

@@ -7,7 +7,6 @@
  * README.md argues why what a reader sees is durable, in every process.
  */
 import { randomBytes } from "node:crypto";
-import { Worker } from "node:worker_threads";
 import { getLastVersion } from "lmdb";
 import {
   GROUP_BYTES_MAX,
@@ -16,13 +15,9 @@ import {
   packGroup,
 } from "#metadata/commit-group.ts";
 import { checkCommit } from "#metadata/commit-rules.ts";
+import { makeFolder } from "#metadata/index-files.ts";
 import { type Environment, lastGroup, openEnvironment } from "#metadata/lmdb-environment.ts";
-import type {
-  Conflict,
-  WriterOptions,
-  WriterReply,
-  WriterRequest,
-} from "#metadata/lmdb-messages.ts";
+import type { Conflict, DoneReply } from "#metadata/lmdb-messages.ts";
 import {
   type Commit,
   type CommitOutcome,
@@ -38,6 +33,7 @@ import {
 } from "#metadata/metadata-store.ts";
 import { endAllSessions, endSession, openSession } from "#metadata/sessions.ts";
 import { WatchHub } from "#metadata/watch-hub.ts";
+import { WriterFault, WriterThread } from "#metadata/writer-thread.ts";
 
 export interface LmdbMetadataOptions {
   /** Where data.mdb and lock.mdb are; made when missing. */
@@ -60,13 +56,12 @@ interface Pending {
 
 export class LmdbMetadata implements MetadataStore {
   readonly #environment: Environment;
-  readonly #writer: Worker;
+  readonly #writer: WriterThread;
   readonly #watchers = new WatchHub();
   #queue: Pending[] = [];
   /** The group that the writer has, empty when it is idle. */
   #sent: readonly Pending[] = [];
   #isSendPlanned = false;
-  #fault: Error | undefined;
   #isClosing = false;
   #idle: (() => void) | undefined;
   /** The newest group that watchers have heard of. */
@@ -74,31 +69,28 @@ export class LmdbMetadata implements MetadataStore {
   #hasForeignChanges = false;
   #foreignTimer: NodeJS.Timeout | undefined;
 
+  /** An index without copies. With them: openIndex of index-log.ts. */
   static async open(options: LmdbMetadataOptions): Promise<LmdbMetadata> {
     const { folder, reserveBytes = RESERVE_BYTES } = options;
+    makeFolder(folder);
     const environment = openEnvironment(folder, () => randomBytes(16).toString("hex"));
-    const writerOptions: WriterOptions = { folder, reserveBytes };
-    const writer = new Worker(WRITER_FILE, { workerData: writerOptions });
     try {
-      await started(writer);
+      const started = { folder, reserveBytes, layout: undefined };
+      return new LmdbMetadata(environment, await WriterThread.start(started, () => undefined));
     } catch (error) {
       await environment.database.close();
-      throw new Error(`Cannot open index ${folder}: its writer did not start`, { cause: error });
+      throw error;
     }
-    return new LmdbMetadata(environment, writer);
   }
 
-  private constructor(environment: Environment, writer: Worker) {
+  constructor(environment: Environment, writer: WriterThread) {
     this.#environment = environment;
     this.#writer = writer;
-    writer.on("message", (reply: WriterReply) => this.#onReply(reply));
-    writer.on("error", (error: Error) => this.#onFault(error.message, true));
-    writer.on("exit", () => this.#onFault("its writer has stopped", true));
   }
 
   /** Why no commit is taken any more; the process must be restarted then. */
   get fault(): Error | undefined {
-    return this.#fault;
+    return this.#writer.fault;
   }
 
   async get(key: Uint8Array, signal?: AbortSignal): Promise<Entry | undefined> {
@@ -133,12 +125,11 @@ export class LmdbMetadata implements MetadataStore {
   async commit(commit: Commit, signal?: AbortSignal): Promise<CommitOutcome> {
     this.#assertOpen(signal);
     checkCommit(commit);
-    if (this.#fault !== undefined) throw this.#fault;
     return new Promise((resolve, reject) => {
       this.#queue.push({ commit, bytes: packedBytes(commit), resolve, reject });
       if (this.#sent.length === 0 && !this.#isSendPlanned) {
         this.#isSendPlanned = true;
-        setImmediate(this.#send);
+        setImmediate(this.#sendFirst);
       }
     });
   }
@@ -161,6 +152,12 @@ export class LmdbMetadata implements MetadataStore {
     this.#environment.database.readerCheck();
   }
 
+  /** Copies the index as of one revision to data.mdb in the folder, not yet durable, while commits go on. */
+  async backup(folder: string): Promise<void> {
+    this.#assertOpen(undefined);
+    await this.#environment.database.backup(folder, false);
+  }
+
   /** For the supervising process, on a new boot, before any worker is started. */
   endAllSessions(): Promise<void> {
     return endAllSessions(this);
@@ -177,11 +174,7 @@ export class LmdbMetadata implements MetadataStore {
         this.#idle = resolve;
       });
     }
-    if (this.#fault === undefined) {
-      const stopped = new Promise((resolve) => this.#writer.once("exit", resolve));
-      this.#tell({ kind: "close" });
-      await stopped;
-    }
+    await this.#writer.close();
     await this.#environment.database.close();
   }
 
@@ -203,41 +196,29 @@ export class LmdbMetadata implements MetadataStore {
     if (this.#isClosing) throw new Error("Cannot use the index: it is closed");
   }
 
-  readonly #send = (): void => {
+  readonly #sendFirst = (): void => {
     this.#isSendPlanned = false;
-    if (this.#sent.length > 0 || this.#queue.length === 0) return;
-    const { group, bytes, rest } = nextGroup(this.#queue);
-    this.#sent = group;
-    this.#queue = rest;
-    const packed = packGroup(
-      group.map(({ commit }) => commit),
-      bytes,
-    );
-    this.#tell({ kind: "group", bytes: packed }, packed.buffer);
+    if (this.#sent.length === 0) void this.#sendAll();
   };
 
-  #tell(request: WriterRequest, ...handedOver: readonly ArrayBuffer[]): void {
-    this.#writer.postMessage(request, handedOver);
-  }
-
-  #onReply(reply: WriterReply): void {
-    switch (reply.kind) {
-      case "done":
-        this.#settle(this.#sent, reply);
-        break;
-      case "failed":
-        this.#onFault(reply.reason, reply.isIndeterminate);
-        return;
-      case "ready":
-      case "closed":
-        return;
+  /** One group after another until none waits. */
+  async #sendAll(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const { group, bytes, rest } = nextGroup(this.#queue);
+      this.#sent = group;
+      this.#queue = rest;
+      const commits = group.map(({ commit }) => commit);
+      try {
+        this.#settle(group, await this.#writer.write(packGroup(commits, bytes)));
+      } catch (error) {
+        for (const { reject } of group) reject(asRejection(error));
+      }
     }
     this.#sent = [];
-    if (this.#queue.length > 0) this.#send();
-    else this.#idle?.();
+    this.#idle?.();
   }
 
-  #settle(group: readonly Pending[], reply: Extract<WriterReply, { kind: "done" }>): void {
+  #settle(group: readonly Pending[], reply: DoneReply): void {
     const failures = new Map<number, CommitOutcome | MetadataFull>();
     for (const { place, current } of reply.conflicts) {
       const expect = group[place]?.commit.expect ?? [];
@@ -262,18 +243,6 @@ export class LmdbMetadata implements MetadataStore {
         if (this.#watchers.isWatched) this.#watchers.publish(commit, revision);
       }
     }
-  }
-
-  #onFault(reason: string, isIndeterminate: boolean): void {
-    if (this.#isClosing && this.#sent.length === 0 && this.#queue.length === 0) return;
-    this.#fault ??= new Error(`Cannot write the index: ${reason}`);
-    const Fault = isIndeterminate ? IndeterminateCommit : Error;
-    for (const { reject } of this.#sent) reject(new Fault(`Cannot write the index: ${reason}`));
-    // What was not sent has certainly not been written.
-    for (const { reject } of this.#queue) reject(this.#fault);
-    this.#sent = [];
-    this.#queue = [];
-    this.#idle?.();
   }
 
   /** Groups count up by one in all processes together: a gap is another process's. */
@@ -307,21 +276,12 @@ export class LmdbMetadata implements MetadataStore {
   };
 }
 
-/** Beside this file, as TypeScript in a clone and as JavaScript in a package. */
-const WRITER_FILE = new URL(
-  import.meta.url.endsWith(".ts") ? "./lmdb-writer.ts" : "./lmdb-writer.js",
-  import.meta.url,
-);
-
-async function started(writer: Worker): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  writer.once("message", () => resolve());
-  writer.once("error", reject);
-  try {
-    await promise;
-  } finally {
-    writer.off("error", reject);
+/** What was not handed to the writer, or was refused by it, has certainly not been written. */
+function asRejection(error: unknown): Error {
+  if (error instanceof WriterFault && error.isIndeterminate) {
+    return new IndeterminateCommit(error.message, { cause: error });
   }
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** As many as fit a group, in order of arrival. */

@@ -17,7 +17,7 @@ import {
   type WatchEvent,
 } from "#metadata/metadata-store.ts";
 import { endAllSessions, endSession, openSession } from "#metadata/sessions.ts";
-import { SortedEntries } from "#metadata/sorted-entries.ts";
+import { SortedEntries } from "#metadata/testing/sorted-entries.ts";
 import { WatchHub } from "#metadata/watch-hub.ts";
 
 /** What befalls a commit: no room; nothing learnt, though it was applied, or lost, or is still on its way. */

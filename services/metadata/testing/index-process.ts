@@ -1,10 +1,13 @@
 /**
  * A process of its own that uses an index: for tests of several processes, and of their deaths.
  *
- * Arguments: the layout (JSON), then `count NUMBER` (add one to a shared counter so often, by compare and set) or
+ * Arguments: the layout or the options of an index without copies (JSON), then `count NUMBER` (add one to a shared counter so often, by compare and set) or
  * `journal NAME` (write numbered keys, several at a time, until killed). Each acknowledged change is sent to the parent.
  */
-import { LmdbMetadata } from "#metadata/lmdb.ts";
+import { silentLog } from "#lib/log.ts";
+import type { IndexLayout } from "#metadata/index-layout.ts";
+import { openIndex } from "#metadata/index-log.ts";
+import { LmdbMetadata, type LmdbMetadataOptions } from "#metadata/lmdb.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
 
 export interface Acknowledged {
@@ -18,7 +21,7 @@ const COUNTER = Buffer.from("counter");
 let written = 0;
 
 const [layout = "", task = "", argument = ""] = process.argv.slice(2);
-const store = await LmdbMetadata.open(JSON.parse(layout));
+const store = await openStore(JSON.parse(layout));
 switch (task) {
   case "count":
     await count(store, Number(argument));
@@ -29,6 +32,11 @@ switch (task) {
 }
 await store[Symbol.asyncDispose]();
 process.disconnect?.();
+
+async function openStore(place: IndexLayout | LmdbMetadataOptions): Promise<LmdbMetadata> {
+  if (!("home" in place)) return LmdbMetadata.open(place);
+  return (await openIndex({ layout: place, log: silentLog })).store;
+}
 
 async function count(counter: MetadataStore, times: number): Promise<void> {
   for (let done = 0; done < times; ) {

@@ -7,14 +7,14 @@ const SCRIPT = new URL("./index-process.ts", import.meta.url);
 
 export class IndexProcess {
   readonly #child: ChildProcess;
-  readonly #name: string;
+  readonly name: string;
   readonly #exit: Promise<unknown[]>;
   readonly acknowledged: number[] = [];
   /** Called at each acknowledgement. */
   onAcknowledged: ((value: number) => void) | undefined;
 
   constructor(layout: unknown, task: "count" | "journal", argument: string) {
-    this.#name = argument;
+    this.name = argument;
     this.#child = fork(SCRIPT, [JSON.stringify(layout), task, argument], { execArgv: [] });
     this.#exit = once(this.#child, "exit");
     this.#child.on("message", ({ value }: Acknowledged) => {
@@ -30,7 +30,7 @@ export class IndexProcess {
         this.#exit.then(() => true),
         once(this.#child, "message").then(() => false),
       ]);
-      if (ended) throw new Error(`Process ${this.#name} ended after ${this.acknowledged.length}`);
+      if (ended) throw new Error(`Process ${this.name} ended after ${this.acknowledged.length}`);
     }
   }
 

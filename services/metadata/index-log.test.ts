@@ -1,0 +1,347 @@
+import { readdirSync, rmSync, statSync, truncateSync } from "node:fs";
+import { open, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { silentLog } from "#lib/log.ts";
+import type { LocalIndex } from "#metadata/index-log.ts";
+import { openIndex } from "#metadata/index-log.ts";
+import { metadataStoreContract } from "#metadata/metadata-store.contract.ts";
+import { MetadataFull, type MetadataStore } from "#metadata/metadata-store.ts";
+import { IndexFolders } from "#metadata/testing/index-folders.ts";
+import { IndexProcess } from "#metadata/testing/processes.ts";
+
+const contractFolders: IndexFolders[] = [];
+metadataStoreContract("lmdb with copies", async () => {
+  const folders = await IndexFolders.make(3, 3);
+  contractFolders.push(folders);
+  return (await folders.start()).store;
+});
+afterAll(async () => {
+  for (const folders of contractFolders) await folders[Symbol.asyncDispose]();
+});
+
+describe("an index with copies", () => {
+  test("survives the loss of any two folders, and is whole again after the start", async () => {
+    await using folders = await IndexFolders.make(4, 3);
+    const expected = await fill(folders);
+    for (const lost of [
+      [0, 1],
+      [0, 2],
+      [0, 3],
+      [1, 2],
+      [1, 3],
+      [2, 3],
+    ]) {
+      await using broken = await folders.copy();
+      await broken.replace(...lost);
+      await using index = await broken.start();
+      expect(await contentOf(index.store), `without ${lost.join(" and ")}`).toEqual(expected);
+      expect(index.spareCopies).toBe(2);
+    }
+  });
+
+  test("survives loss after loss, when each is followed by a start", async () => {
+    await using folders = await IndexFolders.make(5, 3);
+    const expected = new Map(await fill(folders));
+    for (const [round, lost] of [
+      [0, 1],
+      [2, 3],
+      [4, 0],
+      [1, 2],
+      [3, 4],
+    ].entries()) {
+      await folders.replace(...lost);
+      await using index = await folders.start();
+      await put(index.store, `round${round}`, "here");
+      expected.set(`round${round}`, "here");
+      expect(await contentOf(index.store)).toEqual([...expected].toSorted());
+    }
+  });
+
+  test("goes on with revisions where the lost one stopped", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    let last = 0;
+    for (let round = 0; round < 3; round++) {
+      await using index = await folders.start();
+      expect((await index.store.get(key("a")))?.revision ?? 0).toBe(last);
+      last = await put(index.store, "a", `${round}`);
+      const next = await put(index.store, "b", `${round}`);
+      expect(next).toBeGreaterThan(last);
+      await index[Symbol.asyncDispose]();
+      await folders.replace(0);
+    }
+  });
+
+  test("with folders missing that hold nothing of it, or are not mounted, makes copies elsewhere", async () => {
+    await using folders = await IndexFolders.make(5, 3);
+    const expected = await fill(folders);
+    await using index = await folders.start([0, 3]);
+    expect(await contentOf(index.store)).toEqual(expected);
+    expect(index.folders().map(({ role }) => role)).toEqual(["home", "copy", "copy"]);
+  });
+
+  test("keeps few logs: a snapshot replaces those before it, and commits go on meanwhile", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    const expected = new Map<string, string>();
+    {
+      await using index = await folders.start();
+      for (let round = 0; round < 3; round++) {
+        const writing = (async () => {
+          for (let number = 0; number < 40; number++) {
+            await put(index.store, `${round}-${number}`, `${number}`);
+            expected.set(`${round}-${number}`, `${number}`);
+          }
+        })();
+        await index.snapshot();
+        await writing;
+      }
+    }
+    for (const copy of [1, 2]) {
+      const names = readdirSync(folders.pathOf(copy)).toSorted();
+      expect(names).toHaveLength(3);
+      expect(names[0]?.slice(-14, -4)).toBe(names[1]?.slice(-10));
+    }
+    await folders.replace(0, 2);
+    await using index = await folders.start();
+    expect(await contentOf(index.store)).toEqual([...expected].toSorted());
+  });
+
+  test("a folder that was away comes back as a spare or a new copy, and never with its old state", async () => {
+    await using folders = await IndexFolders.make(3, 2);
+    await fill(folders);
+    const bringBack = await folders.keep(1);
+    await folders.replace(1);
+    {
+      await using index = await folders.start([1]);
+      await put(index.store, "k0", "newer");
+    }
+    await bringBack();
+    // With it and without the home there are two copies: the old one and the one made when it was away.
+    await using index = await folders.start([0]);
+    expect(text(await index.store.get(key("k0")))).toBe("newer");
+  });
+
+  test("is not taken for a new one, or an old one, when all that hold it are missing", async () => {
+    await using folders = await IndexFolders.make(5, 2);
+    await fill(folders);
+    await expect(folders.recover([0, 1])).rejects.toThrow("Cannot recover the index");
+    await folders.replace(0, 1);
+    await expect(folders.recover()).rejects.toThrow("Cannot recover the index");
+  });
+
+  test("is not begun anew while a folder cannot be read", async () => {
+    await using folders = await IndexFolders.make(3, 2);
+    await fill(folders);
+    await folders.replace(1, 2);
+    await writeFile(join(folders.pathOf(0), "members.json"), "{");
+    await expect(folders.recover()).rejects.toThrow("Cannot tell");
+  });
+
+  test("refuses folders of two stores", async () => {
+    await using one = await IndexFolders.make(2, 2);
+    await using other = await IndexFolders.make(2, 2);
+    await fill(one);
+    await fill(other);
+    const foreign = join(other.pathOf(0), "members.json");
+    await writeFile(join(one.pathOf(1), "members.json"), await readFile(foreign));
+    await expect(one.recover()).rejects.toThrow("several");
+  });
+
+  test("with one folder has no log, and gets copies when folders are added", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    const expected = await fill(folders, [1, 2]);
+    expect(readdirSync(folders.pathOf(0)).filter((name) => name.startsWith("log"))).toEqual([]);
+    {
+      await using index = await folders.start();
+      expect(index.spareCopies).toBe(2);
+    }
+    await folders.replace(0, 1);
+    await using index = await folders.start();
+    expect(await contentOf(index.store)).toEqual(expected);
+  });
+
+  test("without room on any folder refuses puts, and removes", async () => {
+    await using folders = await IndexFolders.make(2, 2);
+    await fill(folders);
+    const layout = await folders.recover();
+    await using index = await openIndex({ layout, log: silentLog, reserveBytes: 2 ** 60 });
+    await expect(put(index.store, "new", "1")).rejects.toThrow(MetadataFull);
+    await index.store.commit({ expect: [], put: [], remove: [key("k0")] });
+    expect(await index.store.get(key("k0"))).toBeUndefined();
+  });
+});
+
+describe("a damaged copy", () => {
+  test("with a torn end loses nothing that was acknowledged", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    const expected = await fill(folders);
+    for (const copy of [1, 2]) {
+      const file = await open(lastLog(folders, copy), "r+");
+      await file.write(Buffer.alloc(500, 0x41), 0, 500, statSync(lastLog(folders, copy)).size);
+      await file.close();
+    }
+    await folders.replace(0);
+    await using index = await folders.start();
+    expect(await contentOf(index.store)).toEqual(expected);
+  });
+
+  test("that lacks the last entry is overruled by one that has it", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    const expected = await fill(folders);
+    truncateSync(lastLog(folders, 1), statSync(lastLog(folders, 1)).size - 64);
+    await folders.replace(0);
+    await using index = await folders.start();
+    expect(await contentOf(index.store)).toEqual(expected);
+    expect(index.spareCopies).toBe(2);
+  });
+
+  test("in the middle is not used, and when it is the only one the start fails rather than lose groups", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    const expected = await fill(folders);
+    const file = await open(lastLog(folders, 1), "r+");
+    await file.write(Buffer.of(0xee), 0, 1, 64 + 40);
+    await file.close();
+    {
+      await using other = await folders.copy();
+      await other.replace(0);
+      await using index = await other.start();
+      expect(await contentOf(index.store)).toEqual(expected);
+    }
+    await folders.replace(0, 2);
+    await expect(folders.start()).rejects.toThrow("damaged");
+  });
+
+  test.each([
+    ["is no index", () => Buffer.alloc(100_000, 0x41)],
+    ["is cut", (bytes: Buffer) => bytes.subarray(0, bytes.length - 4096)],
+    ["is empty", () => Buffer.of()],
+    ["is another store's", () => readFile(join(foreign.pathOf(0), "data.mdb"))],
+  ])("of the home that %s is rebuilt from a copy", async (_, damage) => {
+    await using folders = await IndexFolders.make(3, 3);
+    const expected = await fill(folders);
+    const file = join(folders.pathOf(0), "data.mdb");
+    await writeFile(file, await damage(await readFile(file)));
+    await using index = await folders.start();
+    expect(await contentOf(index.store)).toEqual(expected);
+    expect(index.spareCopies).toBe(2);
+  });
+
+  let foreign: IndexFolders;
+  beforeAll(async () => {
+    foreign = await IndexFolders.make(1, 1);
+    await fill(foreign);
+  });
+  afterAll(() => foreign[Symbol.asyncDispose]());
+});
+
+describe("a folder that fails while the index is in use", () => {
+  test("is given up by the processes that run, replaced by a spare, and does not count at the next start", async () => {
+    await using folders = await IndexFolders.make(4, 3);
+    await fill(folders);
+    const layout = await folders.recover();
+    const bringBack = await folders.keep(1);
+    rmSync(folders.pathOf(1), { recursive: true });
+    {
+      await using index = await openIndex({ layout, log: silentLog });
+      await put(index.store, "k0", "after");
+      expect(index.folders().map(({ role }) => role)).toEqual(["home", "spare", "copy", "spare"]);
+      await using second = await openIndex({ layout, log: silentLog });
+      await put(second.store, "k1", "after");
+      await index.maintain();
+      expect(index.spareCopies).toBe(2);
+      await put(second.store, "k2", "after");
+    }
+    await bringBack();
+    await folders.replace(0, 2);
+    await using index = await folders.start();
+    const found = await index.store.getMany([key("k0"), key("k1"), key("k2")]);
+    expect(found.map(text)).toEqual(["after", "after", "after"]);
+  });
+});
+
+describe("several processes on an index with copies", () => {
+  test("lose no update, nor does the loss of the home", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    const layout = await folders.recover();
+    const processes = Array.from({ length: 2 }, () => new IndexProcess(layout, "count", "50"));
+    expect(await Promise.all(processes.map((process) => process.ended()))).toEqual([0, 0]);
+    await folders.replace(0, 1);
+    await using index = await folders.start();
+    expect(text(await index.store.get(key("counter")))).toBe("100");
+  });
+
+  test("killed one by one leave logs that the others go on with, and all that was acknowledged in them", async () => {
+    await using folders = await IndexFolders.make(3, 3);
+    const layout = await folders.recover();
+    const survivor = new IndexProcess(layout, "journal", "survivor");
+    const victims: IndexProcess[] = [];
+    for (let round = 0; round < 3; round++) {
+      const victim = new IndexProcess(layout, "journal", `victim${round}`);
+      victims.push(victim);
+      await victim.hasAcknowledged(40 + round * 23);
+      await victim.kill();
+      await survivor.hasAcknowledged(survivor.acknowledged.length + 20);
+    }
+    await survivor.kill();
+    await using atHome = await folders.copy();
+    await folders.replace(0, 1);
+    for (const place of [atHome, folders]) {
+      await using index = await place.start();
+      for (const process of [...victims, survivor]) await checkJournal(index, process);
+    }
+  });
+});
+
+/** Enough commits for some to travel together; answers what must be found. */
+async function fill(
+  folders: IndexFolders,
+  without: readonly number[] = [],
+): Promise<[string, string][]> {
+  await using index = await folders.start(without);
+  const expected = new Map<string, string>();
+  for (let round = 0; round < 4; round++) {
+    const names = Array.from({ length: 10 }, (_, number) => `k${number * (round + 1)}`);
+    for (const name of names) expected.set(name, `${name}@${round}`);
+    await Promise.all(names.map((name) => put(index.store, name, `${name}@${round}`)));
+    await index.store.commit({ expect: [], put: [], remove: [key(`k${round}`)] });
+    expected.delete(`k${round}`);
+  }
+  return [...expected].toSorted();
+}
+
+async function contentOf(store: MetadataStore): Promise<[string, string][]> {
+  const page = await store.range({ from: Buffer.of(0), to: Buffer.of(0xff), limit: 10_000 });
+  return page.entries
+    .map((entry): [string, string] => [Buffer.from(entry.key).toString(), text(entry) ?? ""])
+    .toSorted();
+}
+
+/** The newest numbers that were acknowledged; those a hundred older were removed with them. */
+async function checkJournal(index: LocalIndex, { name, acknowledged }: IndexProcess) {
+  const last = Math.max(...acknowledged);
+  const certain = acknowledged.filter((value) => value > last - 50);
+  const found = await index.store.getMany(certain.map((value) => key(`${name}/${value}`)));
+  expect(found.map((entry) => entry?.value.length)).toEqual(
+    certain.map((value) => 1 + (value % 700)),
+  );
+}
+
+function lastLog(folders: IndexFolders, copy: number): string {
+  const names = readdirSync(folders.pathOf(copy)).filter((name) => name.startsWith("log"));
+  return join(folders.pathOf(copy), names.toSorted().at(-1) ?? "");
+}
+
+async function put(store: MetadataStore, name: string, value: string): Promise<number> {
+  const changed = [{ key: key(name), value: Buffer.from(value) }];
+  const outcome = await store.commit({ expect: [], put: changed, remove: [] });
+  if (outcome.kind === "conflict") throw new Error("expected the commit to go through");
+  return outcome.revision;
+}
+
+function key(name: string): Buffer {
+  return Buffer.from(name);
+}
+
+function text(entry: { readonly value: Uint8Array } | undefined): string | undefined {
+  return entry && Buffer.from(entry.value).toString();
+}
