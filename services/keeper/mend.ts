@@ -88,19 +88,20 @@ export async function mendWrite(
   return rebuildFrom(parts, { codec, info, sources, wanted, signal });
 }
 
-/** Copies on disks that are no members any more, of shards that their members have. */
+/** Copies on disks that are no members any more, of shards that their members have: all that are here, once it is mended. */
 export function surplusOf(
-  map: CurrentMap,
+  { map, stores }: Pick<MendParts, "map" | "stores">,
   write: ListedWrite,
+  { isMended }: { isMended: boolean },
 ): readonly { diskId: string; id: ShardId }[] {
   const { members } = map.group(write.group);
   return write.shards.flatMap(({ diskId, info: { id } }) => {
     const member = members[id.index];
-    if (member === diskId) return [];
-    const isThere = write.shards.some(
-      (one) => one.info.id.index === id.index && one.diskId === member,
-    );
-    return isThere ? [{ diskId, id }] : [];
+    if (member === undefined || member === diskId) return [];
+    const isListed = write.shards.some((one) => {
+      return one.info.id.index === id.index && one.diskId === member;
+    });
+    return isListed || (isMended && stores.has(member)) ? [{ diskId, id }] : [];
   });
 }
 

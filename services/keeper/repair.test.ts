@@ -115,6 +115,28 @@ describe("repair of ec-4+2 on six disks", () => {
   });
 });
 
+test("groups move onto a new disk while everything stays readable, and leave nothing behind", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 32 });
+  const { bench } = keeper;
+  for (let count = 0; count < 60; count++) await keeper.store(500);
+  const late = await keeper.write(bench.data, 500);
+  const fresh = await bench.add();
+  expect(await keeper.unreadable()).toEqual([]);
+  await bench.map.refresh();
+  const { group = 0 } = late.written.extents[0] ?? {};
+  expect(await keeper.commit(late)).toBe(bench.map.group(group).movedEpoch === 0);
+  expect(await keeper.unreadable()).toEqual([]);
+  const job = repairJob(keeper);
+  await keeper.run(job);
+  expect(fresh.size).toBeGreaterThan(10);
+  expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
+  await bench.map.refresh();
+  expect(bench.map.map.groups.flatMap(({ earlier }) => earlier)).toEqual([]);
+  await bench.data.quiesce();
+  for (const disk of bench.disks) expect(disk.size).toBe(copiesOn(keeper, disk));
+  expect(await keeper.unreadable()).toEqual([]);
+});
+
 describe.each(["replica-3", "ec-4+2"])("a flipped shard of %s", (codec) => {
   test.each([4 * KIB, 5 * MIB])("of %i bytes is found by a reader and replaced", async (size) => {
     await using keeper = await KeeperBench.open({ codec, disks: codec === "ec-4+2" ? 6 : 3 });

@@ -139,7 +139,7 @@ export class RepairJob implements Job {
     const { stores, map, log } = this.#parts;
     const problemsBefore = context.progress.problemCount;
     const unlisted = new Set<string>();
-    const surplus = new Map<string, ShardId[]>();
+    const surplus = new Surplus();
     let damaged: { write: ListedWrite; absent: number }[] = [];
     const onFault = (diskId: string, error: unknown) => {
       unlisted.add(diskId);
@@ -148,16 +148,12 @@ export class RepairJob implements Job {
     for await (const write of listWrites(stores, { group, onFault, signal: context.signal })) {
       const absent = absentFrom(this.#parts, write).length;
       if (absent > 0) damaged.push({ write, absent });
-      for (const { diskId, id } of surplusOf(map, write)) {
-        const ids = surplus.get(diskId);
-        if (ids) ids.push(id);
-        else surplus.set(diskId, [id]);
-      }
+      else surplus.add(surplusOf(this.#parts, write, { isMended: false }));
       if (damaged.length < DAMAGED_MAX) continue;
-      await this.#mendAll(damaged, context);
+      surplus.add(await this.#mendAll(damaged, context));
       damaged = [];
     }
-    await this.#mendAll(damaged, context);
+    surplus.add(await this.#mendAll(damaged, context));
     await this.#removeSurplus(surplus, context);
     const failures = context.progress.problemCount - problemsBefore;
     if (failures > 0 || unlisted.size > 0) {
@@ -171,29 +167,32 @@ export class RepairJob implements Job {
   async #mendAll(
     damaged: readonly { readonly write: ListedWrite; readonly absent: number }[],
     context: JobContext,
-  ): Promise<void> {
+  ): Promise<readonly Stray[]> {
+    const strays: Stray[] = [];
     const queue = damaged.toSorted((one, other) => other.absent - one.absent).values();
     const lane = async () => {
-      for (const { write } of queue) await this.#mend(write, context);
+      for (const { write } of queue) strays.push(...(await this.#mend(write, context)));
     };
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
+    return strays;
   }
 
-  async #mend(write: ListedWrite, { signal, progress }: JobContext): Promise<void> {
+  /** Answers the copies that are needed no more. */
+  async #mend(write: ListedWrite, { signal, progress }: JobContext): Promise<readonly Stray[]> {
     try {
       const bytes = await mendWrite(this.#mending, { write, bad: [], signal });
-      if (bytes !== undefined) progress.did({ bytes });
+      if (bytes === undefined) return [];
+      progress.did({ bytes });
+      return surplusOf(this.#parts, write, { isMended: true });
     } catch (error) {
       signal.throwIfAborted();
       progress.failed(`write ${Buffer.from(write.writeId).toString("hex")}`, error);
+      return [];
     }
   }
 
-  async #removeSurplus(
-    surplus: ReadonlyMap<string, ShardId[]>,
-    context: JobContext,
-  ): Promise<void> {
-    for (const [diskId, ids] of surplus) {
+  async #removeSurplus(surplus: Surplus, context: JobContext): Promise<void> {
+    for (const [diskId, ids] of surplus.byDisk) {
       for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
         const batch = ids.slice(start, start + REMOVE_BATCH);
         await this.#parts.stores.get(diskId)?.remove(batch, context.signal);
@@ -239,5 +238,22 @@ export class RepairJob implements Job {
     const distinct = [...new Map(put.map((one) => [one.key.toString("hex"), one])).values()];
     if (distinct.length === 0) return;
     await this.#parts.metadata.commit({ expect: fence, put: distinct, remove: [] }, signal);
+  }
+}
+
+interface Stray {
+  readonly diskId: string;
+  readonly id: ShardId;
+}
+
+class Surplus {
+  readonly byDisk = new Map<string, ShardId[]>();
+
+  add(strays: readonly Stray[]): void {
+    for (const { diskId, id } of strays) {
+      const ids = this.byDisk.get(diskId);
+      if (ids) ids.push(id);
+      else this.byDisk.set(diskId, [id]);
+    }
   }
 }

@@ -92,6 +92,17 @@ export class DataPlaneBench implements AsyncDisposable {
     return fresh;
   }
 
+  /** One more disk; groups move onto it. This process's map stays behind until it is refreshed. */
+  async add(): Promise<MemoryDisk> {
+    const fresh = new MemoryDisk(diskId(this.disks.length + 50));
+    this.disks.push(fresh);
+    this.stores.set(fresh.diskId, fresh);
+    const disks = this.disks.map(placed);
+    const { classes, metadata } = this;
+    await changeMap(metadata, { clusterId: CLUSTER, disks, width: classes.width, groupCount: 1 });
+    return fresh;
+  }
+
   async write(bytes: Uint8Array, piece = 64 * 1024): Promise<readonly Extent[]> {
     const written = await this.data.write(request(new TestBody(bytes, { piece })));
     const { expect, put } = written;
