@@ -1,5 +1,5 @@
 /** Buckets: made, found, listed, configured, removed. */
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -28,7 +28,8 @@ let client: S3Client;
 let bob: S3Client;
 
 beforeAll(async () => {
-  const usersFile = join(tmpdir(), `anybucket-users-${process.pid}-${Date.now()}.json`);
+  const folder = await mkdtemp(join(tmpdir(), "anybucket-users-"));
+  const usersFile = join(folder, "users.json");
   const user = {
     name: "bob",
     ownerId: "b".repeat(64),
@@ -39,6 +40,7 @@ beforeAll(async () => {
   };
   await writeFile(usersFile, JSON.stringify([user]));
   server = await startServer({ env: { ANYBUCKET_USERS_FILE: usersFile } });
+  await rm(folder, { recursive: true });
   client = server.client();
   bob = server.client({ credentials: BOB });
 });
