@@ -93,11 +93,6 @@ function declareSettings(read: SettingsReader) {
       "24h",
       "How long the bytes of deleted objects stay on disk",
     ),
-    sweepInterval: read.duration(
-      "SWEEP_INTERVAL",
-      "1h",
-      "How often orphaned shards are looked for",
-    ),
     scrubInterval: read.duration(
       "SCRUB_INTERVAL",
       "7d",

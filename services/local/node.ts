@@ -1,5 +1,6 @@
 /** Index, disks and object layer of one process, opened in order and closed in the reverse one. */
 import { CodecByName } from "#codec/codec-by-name.ts";
+import { type Keeper, startKeeper } from "#keeper/start-keeper.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Metrics } from "#lib/metrics.ts";
@@ -19,7 +20,7 @@ export interface LocalNode extends AsyncDisposable {
   readonly objects: ObjectLayer;
   readonly session: Session;
   /** Begins the background work of the machine; only in the elected process. */
-  startKeeper(): Promise<void>;
+  startKeeper(): void;
   /** Closes the volumes of processes that have ended. */
   takeOver(): Promise<void>;
   jobs(): readonly unknown[];
@@ -64,12 +65,32 @@ export async function openNode({ plan, log, clock, random }: NodeParts): Promise
     lifetime: lifetime.signal,
   });
   closing.defer(() => lifetime.abort());
+  let keeper: Keeper | undefined;
   return {
     objects,
     session,
-    startKeeper: () => Promise.resolve(),
-    takeOver: () => Promise.resolve(),
-    jobs: () => [],
+    startKeeper: () => {
+      keeper ??= closing.use(
+        startKeeper({
+          metadata,
+          session,
+          stores,
+          map,
+          classes,
+          clusterId,
+          layer: objects,
+          clock,
+          log,
+          trashRetentionMs: settings.trashRetention,
+          repairBytesPerSecond: settings.repairRate,
+          scrubRoundMs: settings.scrubInterval,
+        }),
+      );
+    },
+    takeOver: async () => {
+      for (const store of stores.values()) await store.recover();
+    },
+    jobs: () => keeper?.status() ?? [],
     measure: async (metrics) => {
       for (const [disk, store] of stores) {
         const health = await store.health();

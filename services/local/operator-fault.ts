@@ -17,7 +17,7 @@ export class OperatorFault extends Error {
 
 /** Words for the faults of listening on an address. */
 export function listenFault(error: NodeJS.ErrnoException, address: string): OperatorFault {
-  switch (error.code) {
+  switch (error.code ?? "") {
     case "EADDRINUSE":
       return new OperatorFault(
         `Cannot listen on ${address}: the port is in use; stop the other program, or choose another with --address :PORT`,
@@ -41,7 +41,7 @@ export function listenFault(error: NodeJS.ErrnoException, address: string): Oper
 
 /** Words for the faults of a data folder. */
 export function folderFault(error: NodeJS.ErrnoException, path: string): OperatorFault {
-  switch (error.code) {
+  switch (error.code ?? "") {
     case "EACCES":
     case "EPERM": {
       const user = process.getuid?.() ?? 0;

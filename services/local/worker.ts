@@ -60,9 +60,7 @@ export async function runWorker(): Promise<void> {
       case "plan":
         break;
       case "elected":
-        void node
-          .startKeeper()
-          .catch((error: unknown) => log.error({ err: error }, "Background work has stopped"));
+        node.startKeeper();
         break;
       case "worker-ended":
         void node
