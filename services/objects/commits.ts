@@ -166,7 +166,10 @@ export class Commits {
     try {
       await this.#parts.session.renew();
     } catch {
-      throw new OutcomeUnknown(cause, this.#fenceLater());
+      const fenced = this.#fenceLater();
+      // It fails when the process ends, and not every change has bytes whose fate somebody waits to tell.
+      fenced.catch(() => undefined);
+      throw new OutcomeUnknown(cause, fenced);
     }
   }
 

@@ -144,6 +144,41 @@ describe("copies", () => {
     });
   });
 
+  test("of parts in more placement groups than one commit can compare are read", async () => {
+    const version = await sourceInParts("CRC32");
+    const parts = Array.from({ length: 100 }, (_, index) => {
+      const [part] = version.parts;
+      const [extent] = part?.extents ?? [];
+      if (part === undefined || extent === undefined) throw new Error("no parts");
+      return { ...part, number: index + 1, extents: [{ ...extent, group: index }] };
+    });
+    const scattered = { ...version, parts, partCount: 100, size: 100 * PART.length };
+    const { data } = opened;
+    const linked = data.link.bind(data);
+    let links = 0;
+    data.link = async (request) => {
+      links += 1;
+      return linked(request);
+    };
+    const read = data.read.bind(data);
+    data.read = (request) => read({ ...request, end: Math.min(request.end, 10) });
+    await expect(copy(scattered)).rejects.toThrow("10 bytes came of");
+    expect(links).toBe(0);
+  });
+
+  test("whose dirty marks are more than one commit can put are read", async () => {
+    opened.data.marks = Array.from({ length: 65 }, (_, index) => ({
+      key: Buffer.from(`dirty/${index}`),
+      value: Buffer.of(1),
+    }));
+    const version = await source();
+    opened.data.bytesRead = 0;
+    expect((await copy(version)).kind).toBe("stored");
+    expect(opened.data.bytesRead).toBe(BYTES.length);
+    expect(opened.data.underWay).toBe(0);
+    expect(opened.data.stored.size).toBe(2);
+  });
+
   test("onto themselves replace metadata and leave the earlier names to the trash", async () => {
     const version = await source();
     const copied = await copy(version, { metadata: [["colour", "red"]] }, "source");

@@ -1,6 +1,7 @@
 /**
  * CopyObject. Where placement group and storage class allow, a copy is a second name for the same bytes and moves
- * none; otherwise they are read, verified and written anew.
+ * none; otherwise, and when its parts lie in more groups than one commit can compare, they are read, verified and
+ * written anew.
  *
  * Which ETag and checksum a copy has follows from that. A linked copy is its source's bytes in its source's parts, so
  * it keeps the ETag, `-N` included, and the parts (GET by part number works on it as on the source): reading 5 GiB
@@ -42,6 +43,8 @@ interface Source {
 }
 
 const DEFAULT_ALGORITHM = "CRC64NVME";
+/** Placement groups that one commit may compare, with room for the rest of its 100 expectations; likewise for marks. */
+const LINKED_GROUPS_MAX = 64;
 
 export class Copies {
   readonly #data: DataPlane;
@@ -114,8 +117,13 @@ export class Copies {
     const { storageClass } = attributes;
     const extents =
       partCount === 0 ? source.version.extents : parts.flatMap((part) => part.extents);
+    if (new Set(extents.map(({ group }) => group)).size > LINKED_GROUPS_MAX) return undefined;
     const written = await this.#data.link({ extents, owner, storageClass, signal });
     if (written === undefined) return undefined;
+    if (written.put.length > LINKED_GROUPS_MAX) {
+      written.settle("not-committed");
+      return undefined;
+    }
     if (partCount === 0) {
       const content = wholeContent({ size, etag, checksum, extents: written.extents });
       return { content, written: [written] };
