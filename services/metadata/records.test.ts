@@ -156,10 +156,7 @@ function roundTrips<T>(
         const at = place % broken.length;
         broken[at] = (broken[at] ?? 0) ^ flip;
         for (const damaged of [broken, encoded.subarray(0, at)]) {
-          expect(faultOf(() => decode(damaged, value))).toBeOneOf([
-            undefined,
-            "UnreadableRecord",
-          ]);
+          expect(faultOf(() => decode(damaged, value))).toBeOneOf([undefined, "UnreadableRecord"]);
         }
       }),
       RUNS,
