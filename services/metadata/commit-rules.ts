@@ -7,6 +7,10 @@ import {
   KEY_BYTES_MAX,
 } from "#metadata/metadata-store.ts";
 
+/** Comparing so few keys with each other costs less than naming them. */
+const PAIRWISE_MAX = 8;
+const NO_KEY = new Uint8Array(0);
+
 /** Throws when the commit breaks a limit or names a key twice in put and remove: nothing has been written then. */
 export function checkCommit(commit: Commit): void {
   const { expect, put, remove } = commit;
@@ -39,10 +43,34 @@ function checkedKey(key: Uint8Array): number {
 }
 
 function checkDistinct({ put, remove }: Commit): void {
-  const seen = new Set<string>();
-  for (const { key } of put) seen.add(asBuffer(key).toString("latin1"));
-  for (const key of remove) seen.add(asBuffer(key).toString("latin1"));
-  if (seen.size < put.length + remove.length) {
-    throw new Error("Cannot commit: a key is changed twice");
+  const count = put.length + remove.length;
+  const keyAt = (place: number): Uint8Array | undefined =>
+    place < put.length ? put[place]?.key : remove[place - put.length];
+  const isDistinct =
+    count <= PAIRWISE_MAX ? areDistinct(count, keyAt) : haveDistinctNames(count, keyAt);
+  if (!isDistinct) throw new Error("Cannot commit: a key is changed twice");
+}
+
+type KeyAt = (place: number) => Uint8Array | undefined;
+
+/** Most pairs differ in length or in their last byte. */
+function areDistinct(count: number, keyAt: KeyAt): boolean {
+  for (let place = 1; place < count; place++) {
+    const key = keyAt(place);
+    for (let other = 0; other < place; other++) {
+      const before = keyAt(other);
+      if (key === undefined || before === undefined || key.length !== before.length) continue;
+      if (key[key.length - 1] !== before[key.length - 1]) continue;
+      if (Buffer.compare(key, before) === 0) return false;
+    }
   }
+  return true;
+}
+
+function haveDistinctNames(count: number, keyAt: KeyAt): boolean {
+  const names = new Set<string>();
+  for (let place = 0; place < count; place++) {
+    names.add(asBuffer(keyAt(place) ?? NO_KEY).toString("latin1"));
+  }
+  return names.size === count;
 }

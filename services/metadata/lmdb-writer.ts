@@ -33,6 +33,10 @@ import type { LoggedCommit } from "#metadata/log-entry.ts";
 const SPACE_CHECK_MS = 1000;
 /** ENOSPC, EDQUOT, EFBIG and MDB_MAP_FULL, as the binding reports them. */
 const FULL_CODES: ReadonlySet<unknown> = new Set([28, 122, 27, -30792]);
+/** LMDB calls it EIO when a write ends early, which is what the last write to a full disk does. */
+const EIO = 5;
+/** More than a group's pages: a write that fails with this much free did not fail for want of room. */
+const NO_ROOM_BYTES = 16 * 1024 * 1024;
 
 interface Applied {
   readonly group: number;
@@ -91,7 +95,7 @@ class Writer {
         const applied = await this.#transact(commits, takesPuts);
         return { kind: "done", ...applied };
       } catch (error) {
-        if (!isFull(error)) throw error;
+        if (!this.#isFull(error)) throw error;
         this.#cancel();
       }
     }
@@ -193,28 +197,38 @@ class Writer {
     const nowMs = performance.now();
     if (nowMs - this.#spaceCheckedMs > SPACE_CHECK_MS) {
       this.#spaceCheckedMs = nowMs;
-      const free = this.#journal?.freeBytes() ?? freeBytes(this.#options.folder);
-      this.#hasRoom = free >= this.#options.reserveBytes;
+      this.#hasRoom = this.#freeBytes() >= this.#options.reserveBytes;
     }
     return this.#hasRoom;
   }
-}
 
-function isFull(error: unknown): boolean {
-  return (
-    isOutOfRoom(error) || (error instanceof Error && "code" in error && FULL_CODES.has(error.code))
-  );
+  /**
+   * The transaction was aborted then, and nobody has seen it: LMDB writes its pages to places that nothing refers to.
+   * Only a meta page that failed could have counted, and then LMDB begins no further transaction here.
+   */
+  #isFull(error: unknown): boolean {
+    if (isOutOfRoom(error)) return true;
+    if (!(error instanceof Error && "code" in error)) return false;
+    if (error.code === EIO) return this.#freeBytes() < NO_ROOM_BYTES;
+    return FULL_CODES.has(error.code);
+  }
+
+  #freeBytes(): number {
+    return this.#journal?.freeBytes() ?? freeBytes(this.#options.folder);
+  }
 }
 
 function serve(port: NonNullable<typeof parentPort>): void {
   const tell = (message: WriterReply | WriterNotice) => port.postMessage(message);
   const writer = new Writer(workerData as WriterOptions, tell);
-  let last: Promise<void> = Promise.resolve();
+  const serveOne = async (before: Promise<void>, request: WriterRequest): Promise<void> => {
+    await before;
+    tell(await writer.answer(request));
+    if (request.kind === "close") port.close();
+  };
+  let last = Promise.resolve();
   port.on("message", (request: WriterRequest) => {
-    last = last.then(async () => {
-      tell(await writer.answer(request));
-      if (request.kind === "close") port.close();
-    });
+    last = serveOne(last, request);
   });
   tell({ kind: "ready" });
 }

@@ -69,14 +69,14 @@ describe("lmdb metadata", () => {
     expect(full.fault).toBeUndefined();
   });
 
-  test("tells watchers to read again when another process has changed something", async () => {
+  test("tells watchers to read again when another has changed something", async () => {
     const folder = await freshFolder();
     await using one = await LmdbMetadata.open({ folder });
     const stop = new AbortController();
     const events = one.watch(key("counter"), stop.signal)[Symbol.asyncIterator]();
-    const other = new IndexProcess({ folder }, "count", "1");
+    await using other = await LmdbMetadata.open({ folder });
+    await put(other, "counter", 0);
     expect((await events.next()).value).toEqual({ kind: "reset" });
-    expect(await other.ended()).toBe(0);
     stop.abort();
   });
 
@@ -101,11 +101,11 @@ describe("several processes on one lmdb", () => {
         acknowledged,
       );
     };
-    const processes = Array.from({ length: 3 }, () => new IndexProcess({ folder }, "count", "80"));
+    const processes = Array.from({ length: 2 }, () => new IndexProcess({ folder }, "count", "120"));
     for (const process of processes) {
       process.onAcknowledged = (value) => checks.push(check(value));
     }
-    expect(await Promise.all(processes.map((process) => process.ended()))).toEqual([0, 0, 0]);
+    expect(await Promise.all(processes.map((process) => process.ended()))).toEqual([0, 0]);
     await Promise.all(checks);
     expect(checks).toHaveLength(240);
     const values = processes.flatMap(({ acknowledged }) => acknowledged);
@@ -117,30 +117,32 @@ describe("several processes on one lmdb", () => {
     await using store = await LmdbMetadata.open({ folder });
     const survivor = new IndexProcess({ folder }, "journal", "survivor");
     await survivor.hasAcknowledged(10);
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 2; round++) {
       const name = `victim${round}`;
       const victim = new IndexProcess({ folder }, "journal", name);
       await victim.hasAcknowledged(50 + round * 37);
       await victim.kill();
-      await checkJournal(store, name, victim.acknowledged);
+      expect(await missingFrom(store, victim)).toEqual([]);
       await survivor.hasAcknowledged(survivor.acknowledged.length + 20);
     }
     await survivor.kill();
-    await checkJournal(store, "survivor", survivor.acknowledged);
+    expect(await missingFrom(store, survivor)).toEqual([]);
   });
 });
 
-/** Each acknowledged number's key must be there, unless the removal that comes a hundred later may have happened. */
-async function checkJournal(store: MetadataStore, name: string, acknowledged: readonly number[]) {
+/** Acknowledged changes that are not there: of the newest numbers, and of the removals that came with them. */
+async function missingFrom(store: MetadataStore, process: IndexProcess): Promise<string[]> {
+  const { name, acknowledged } = process;
   const last = Math.max(...acknowledged);
-  const certain = acknowledged.filter((value) => value > last - 50);
-  const found = await store.getMany(certain.map((value) => key(`${name}/${value}`)));
-  expect(found.map((entry) => entry?.value.length)).toEqual(
-    certain.map((value) => 1 + (value % 700)),
-  );
-  const removed = acknowledged.filter((value) => acknowledged.includes(value + 100));
-  const gone = await store.getMany(removed.map((value) => key(`${name}/${value}`)));
-  expect(gone.every((entry) => entry === undefined)).toBe(true);
+  const missing: string[] = [];
+  for (const value of acknowledged) {
+    const found = await store.get(key(`${name}/${value}`));
+    const isRemoved = acknowledged.includes(value + 100);
+    const isPresent = value > last - 50;
+    if (isRemoved && found !== undefined) missing.push(`removal of ${value}`);
+    if (isPresent && found?.value.length !== 1 + (value % 700)) missing.push(`${value}`);
+  }
+  return missing;
 }
 
 async function put(store: MetadataStore, name: string, revision: number): Promise<number> {

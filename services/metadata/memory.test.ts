@@ -7,12 +7,6 @@ import { listSessions } from "#metadata/sessions.ts";
 metadataStoreContract("memory", async () => new MemoryMetadata());
 
 describe("memory metadata", () => {
-  const add = (name: string, revision?: number) => ({
-    expect: revision === undefined ? [] : [{ key: Buffer.from(name), revision }],
-    put: [{ key: Buffer.from(name), value: Buffer.from("1") }],
-    remove: [],
-  });
-
   test("a full store takes pure deletes only", async () => {
     const store = new MemoryMetadata();
     await store.commit(add("a"));
@@ -98,3 +92,11 @@ describe("memory metadata", () => {
     ]);
   });
 });
+
+function add(name: string, revision?: number) {
+  return {
+    expect: revision === undefined ? [] : [{ key: Buffer.from(name), revision }],
+    put: [{ key: Buffer.from(name), value: Buffer.from("1") }],
+    remove: [],
+  };
+}

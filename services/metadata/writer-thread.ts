@@ -11,10 +11,12 @@ import type {
 /** Why the thread takes nothing more. Indeterminate: what it had in hand may have taken effect. */
 export class WriterFault extends Error {
   override readonly name = "WriterFault";
+  readonly reason: string;
   readonly isIndeterminate: boolean;
 
   constructor(reason: string, isIndeterminate: boolean) {
     super(`Cannot write the index: ${reason}`);
+    this.reason = reason;
     this.isIndeterminate = isIndeterminate;
   }
 }
@@ -84,7 +86,7 @@ export class WriterThread {
 
   #ask(request: WriterRequest, ...handedOver: readonly ArrayBuffer[]): Promise<WriterReply> {
     if (this.#fault !== undefined)
-      return Promise.reject(new WriterFault(this.#fault.message, false));
+      return Promise.reject(new WriterFault(this.#fault.reason, false));
     this.#thread.postMessage(request, handedOver);
     return this.#reply();
   }
