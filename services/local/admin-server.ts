@@ -3,7 +3,8 @@ import { createServer, type Server } from "node:http";
 import { AggregatorRegistry } from "@prometheus-io/client";
 
 export interface AdminSource {
-  isReady(): boolean;
+  /** How many processes serve, of how many that should. */
+  processes(): { readonly ready: number; readonly wanted: number };
   /** What keeps it from being ready, or degrades it, a line each. */
   notes(): readonly string[];
   /** A report from every worker: metrics as JSON, and jobs. */
@@ -48,12 +49,12 @@ async function answer(method: string, path: string, source: AdminSource): Promis
     case "/readyz":
     case "/minio/health/ready":
     case "/minio/health/cluster": {
+      const { ready, wanted } = source.processes();
       const notes = source.notes().map((note) => `${note}\n`);
-      const isReady = source.isReady();
       return {
-        status: isReady ? 200 : 503,
+        status: ready > 0 ? 200 : 503,
         type: TEXT,
-        body: [isReady ? "ready\n" : "not ready\n", ...notes].join(""),
+        body: [`${ready} of ${wanted} processes ready\n`, ...notes].join(""),
       };
     }
     case "/metrics": {

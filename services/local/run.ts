@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { isatty } from "node:tty";
-import { createLog, type Logger } from "#lib/log.ts";
+import { createLog } from "#lib/log.ts";
 import { systemRandom } from "#lib/random.ts";
 import { parseAddress, reachableUrl } from "#local/address.ts";
 import { banner } from "#local/banner.ts";
@@ -64,6 +64,7 @@ export async function runMachine(settings: Settings, version: string): Promise<v
     endSession: (session) => endSession(metadata, session),
     log,
   });
+  const stopSignal = nextStopSignal();
   await starting(supervisor, settings);
   const scheme = settings.tlsCertFile === undefined ? "http" : "https";
   process.stdout.write(
@@ -85,7 +86,7 @@ export async function runMachine(settings: Settings, version: string): Promise<v
   );
   log.info({ folders: map.disks.length, codec: codec.name, address: settings.address }, "Ready");
   process.on("SIGHUP", () => supervisor.reloadUsers());
-  await stopSignal(log);
+  log.info({ signal: await stopSignal }, "Stopping");
   await supervisor.stop();
   log.flush();
 }
@@ -165,8 +166,9 @@ async function starting(supervisor: Supervisor, settings: Settings): Promise<voi
   }
 }
 
-async function stopSignal(log: Logger): Promise<void> {
+/** Asked for before the start, so that a signal during it is not lost and does not leave the workers behind. */
+async function nextStopSignal(): Promise<string> {
   const stopped = Promise.withResolvers<string>();
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => stopped.resolve(signal));
-  log.info({ signal: await stopped.promise }, "Stopping");
+  return await stopped.promise;
 }

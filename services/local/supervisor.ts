@@ -178,8 +178,12 @@ export class Supervisor {
   async #listenAdmin(): Promise<void> {
     const { admin } = this.#options;
     const server = createAdminServer({
-      isReady: () =>
-        !this.#isStopping && [...this.#members.values()].some(({ isReady }) => isReady),
+      processes: () => ({
+        ready: this.#isStopping
+          ? 0
+          : [...this.#members.values()].filter(({ isReady }) => isReady).length,
+        wanted: this.#options.workers,
+      }),
       notes: this.#options.notes,
       reports: () => this.#collectReports(),
     });

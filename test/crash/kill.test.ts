@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { freePort, startServer } from "../s3/server.ts";
+import { freePort, startServer, type TestServer } from "../s3/server.ts";
 import { Journal } from "./journal.ts";
 import { checkAll, createBuckets, runWriters } from "./workload.ts";
 
@@ -63,11 +63,12 @@ test("a worker killed under load loses nothing and is started again", async () =
   const kills = Math.max(4, Math.floor(ROUNDS / 3));
   for (let kill = 0; kill < kills; kill++) {
     await sleep(400);
+    // The oldest, which does the background work.
     const [worker] = childrenOf(server.process.pid ?? 0);
     expect(worker).toBeDefined();
     if (worker !== undefined) process.kill(worker, "SIGKILL");
+    await untilReady(server, 2);
   }
-  await sleep(1000);
   stop.abort();
   await load;
   const findings = await checkAll(client, journal);
@@ -92,6 +93,17 @@ test("SIGTERM lets a request under way finish, and the port is free again", asyn
   const again = await startServer({ port });
   expect(await again.stop()).toBe(0);
 });
+
+async function untilReady(server: TestServer, processes: number): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  let said = "";
+  while (!said.startsWith(`${processes} of`)) {
+    if (Date.now() > deadline)
+      throw new Error(`Only this within 30 s: ${said}\n${server.output()}`);
+    await sleep(100);
+    said = await (await fetch(`${server.adminEndpoint}/readyz`)).text();
+  }
+}
 
 function childrenOf(parent: number): number[] {
   const children: number[] = [];

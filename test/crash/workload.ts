@@ -21,6 +21,7 @@ export const BUCKET = "crash";
 export const VERSIONED_BUCKET = "crash-versioned";
 const SIZES = [0, 1, 100, 4096, 4096, 4096, 65_537, 200_000, 1_500_000];
 const KEYS_PER_WRITER = 12;
+const FINDINGS_SHOWN = 20;
 
 export async function createBuckets(client: S3Client): Promise<void> {
   await client.send(new CreateBucketCommand({ Bucket: BUCKET }));
@@ -164,7 +165,7 @@ export async function checkAll(client: S3Client, journal: Journal): Promise<Find
         wrong.push(`${key} is ${isThere ? "missing from" : "still in"} the listing`);
     }
   }
-  return { checked: keys.length + versions.length, wrong };
+  return { checked: keys.length + versions.length, wrong: wrong.slice(0, FINDINGS_SHOWN) };
 }
 
 async function read(client: S3Client, key: string, versionId?: string): Promise<State> {
