@@ -89,7 +89,7 @@ export function shardStoreContract(kind: string, open: () => Promise<ShardStore>
       const writer = store.write(shard.id, { signal });
       for (const block of shard.blocks) await writer.append(block);
       await writer.abort();
-      await expect(writer.seal(shard.seal)).rejects.toThrow();
+      await expect(writer.seal(shard.seal)).rejects.toThrow("aborted");
       expect(await store.stat(shard.id, signal)).toBeUndefined();
       await write(store, shard);
       expect(await readAll(store, shard)).toEqual(shard.bytes);

@@ -18,6 +18,7 @@ import {
   type StoreHealth,
 } from "#shards/shard-store.ts";
 import { ActiveVolumes } from "#storage/active-volumes.ts";
+import { type Compaction, compactVolume, volumeToCompact } from "#storage/compaction.ts";
 import { requireIdentity } from "#storage/disk-identity.ts";
 import {
   decodeEntry,
@@ -28,6 +29,7 @@ import {
   shardOfKey,
   shardRange,
   VOLUME_RANGE,
+  volumeOfKey,
 } from "#storage/index-rows.ts";
 import type { IndexStore } from "#storage/index-store.ts";
 import {
@@ -40,6 +42,7 @@ import {
 import { DEFAULT_STORAGE_OPTIONS, type StorageOptions } from "#storage/options.ts";
 import { type RemoveRecord, recordBytes, type SealRecord } from "#storage/record.ts";
 import { Reserve } from "#storage/reserve.ts";
+import { type ScrubPage, scrubPage } from "#storage/scrub.ts";
 import { applyRemoval, applySeal, findShard } from "#storage/shard-index.ts";
 import { ShardReader, VolumeGone } from "#storage/shard-reader.ts";
 import { DiskShardWriter, tagsOf, type WriterParts } from "#storage/shard-writer.ts";
@@ -101,6 +104,10 @@ export class DiskStore implements ShardStore {
   readonly #reader: ShardReader;
   readonly #reserve: Reserve;
   readonly #writerParts: WriterParts;
+  /** Where compaction copies to: apart from new shards, which may die sooner. */
+  readonly #compacted: ActiveVolumes;
+  /** Volumes that compaction could not take away this time round. */
+  readonly #uncompactable = new Set<number>();
 
   constructor(parts: Opened) {
     const { disk, identity, options, index, clock } = parts;
@@ -109,6 +116,7 @@ export class DiskStore implements ShardStore {
     this.opened = parts.opened;
     this.#index = index;
     this.#volumes = new ActiveVolumes(parts);
+    this.#compacted = new ActiveVolumes(parts);
     this.#files = new VolumeFiles(disk, options.openVolumesMax);
     this.#reader = new ShardReader(this.#files, identity.secret);
     this.#reserve = new Reserve(disk, clock, options);
@@ -192,7 +200,7 @@ export class DiskStore implements ShardStore {
     if (existing.state === "good") return;
     if (existing.state === "bad") await this.#bury([removalOf(target, existing.entry)]);
     // Until the link's seal is in the index, compaction leaves the content where the seal says it is.
-    const pin = pinKey(found.content.tag, this.#parts.owner + this.#newTag());
+    const pin = pinKey(found.content.tag, { owner: this.#parts.owner, tag: this.#newTag() });
     const entry = await this.#index.transact((rows) => {
       const now = findShard(rows, source);
       if (now !== undefined) rows.put(pin, Buffer.alloc(0));
@@ -246,12 +254,16 @@ export class DiskStore implements ShardStore {
   async health(): Promise<StoreHealth> {
     let live = 0;
     let used = 0;
-    for (const [, value] of this.#index.range(VOLUME_RANGE.from, VOLUME_RANGE.to, ROWS_MAX)) {
+    const volumes = new Set<number>();
+    for (const [key, value] of this.#index.range(VOLUME_RANGE.from, VOLUME_RANGE.to, ROWS_MAX)) {
       const row = decodeVolumeRow(value);
+      volumes.add(volumeOfKey(key));
       live += row.live;
       used += row.scannedTo;
     }
-    const failure = this.#volumes.failure;
+    // What another process compacted away still takes room while it is open here.
+    this.#files.keep(volumes);
+    const failure = this.#volumes.failure ?? this.#compacted.failure;
     try {
       const { capacity, free, isFull } = await this.#reserve.space();
       const figures = { capacity, free, live, used };
@@ -273,6 +285,49 @@ export class DiskStore implements ShardStore {
     }
   }
 
+  /**
+   * Compacts the volume with the smallest share still needed, if any is below the limit: one step of
+   * a job. Undefined when there is nothing to do, or another process is at it.
+   */
+  async compact(signal: AbortSignal): Promise<Compaction | undefined> {
+    const { disk, options, identity, log } = this.#parts;
+    await using lock = await disk.lock("locks/compaction");
+    if (lock === undefined) return undefined;
+    const choice = { below: options.compactBelow, except: this.#uncompactable };
+    const volume = volumeToCompact(this.#index, choice);
+    if (volume === undefined) {
+      // What was in the way may be gone when the job comes round again.
+      this.#uncompactable.clear();
+      return undefined;
+    }
+    const outcome = await compactVolume(
+      {
+        disk,
+        index: this.#index,
+        secret: identity.secret,
+        files: this.#files,
+        reader: this.#reader,
+        target: this.#compacted,
+        log,
+      },
+      volume,
+      signal,
+    );
+    if (outcome.kind === "kept") {
+      log.warn(outcome, "Volume cannot be compacted now");
+      this.#uncompactable.add(volume);
+    }
+    return outcome;
+  }
+
+  /** Reads every byte of a page of shards, in the order of listings; one step of a job that its caller paces. */
+  async scrub(
+    request: { after?: ShardId; limit: number },
+    signal: AbortSignal,
+  ): Promise<ScrubPage> {
+    return scrubPage(this, this.#index, request, signal);
+  }
+
   /** Recovers the volumes of processes that died; to be called when one has, before it is replaced. */
   async recover(): Promise<RecoveryReport> {
     return recoverIndex(this.#parts, this.#index);
@@ -280,6 +335,7 @@ export class DiskStore implements ShardStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#volumes[Symbol.asyncDispose]();
+    await this.#compacted[Symbol.asyncDispose]();
     await this.#files[Symbol.asyncDispose]();
     await this.#index.flush();
     if (this.#parts.disk.root !== undefined) await this.#index[Symbol.asyncDispose]();
@@ -348,7 +404,7 @@ export class DiskStore implements ShardStore {
     await this.#volumes.append({
       records: [{ record, location: place }],
       apply: (rows) => {
-        applySeal(rows, record, { ...place, bytes: recordBytes(record) });
+        applySeal(rows, record, { ...place, bytes: recordBytes(record) }, "new");
       },
     });
   }

@@ -119,11 +119,11 @@ export function linkRange(contentTag: string): { from: Buffer; to: Buffer } {
 }
 
 /** Held while a further name for a content is being written, so that its blocks stay where they are. */
-export function pinKey(contentTag: string, owner: string): Buffer {
-  const key = Buffer.allocUnsafe(1 + TAG_BYTES + owner.length);
+export function pinKey(contentTag: string, pin: { owner: string; tag: string }): Buffer {
+  const key = Buffer.allocUnsafe(1 + TAG_BYTES + pin.owner.length + pin.tag.length);
   key[0] = PREFIX.pin;
   key.write(contentTag, 1, "hex");
-  key.write(owner, 1 + TAG_BYTES, "latin1");
+  key.write(pin.owner + pin.tag, 1 + TAG_BYTES, "latin1");
   return key;
 }
 
@@ -134,8 +134,10 @@ export function pinRange(contentTag: string): { from: Buffer; to: Buffer } {
 export const ALL_PINS = { from: Buffer.from([PREFIX.pin]), to: Buffer.from([PREFIX.pin + 1]) };
 
 export function ownerOfPin(key: Buffer): string {
-  return key.toString("latin1", 1 + TAG_BYTES);
+  return key.toString("latin1", 1 + TAG_BYTES, 1 + TAG_BYTES + OWNER_DIGITS);
 }
+
+const OWNER_DIGITS = 32;
 
 function prefixRange(prefix: number, tag: string): { from: Buffer; to: Buffer } {
   const from = Buffer.allocUnsafe(1 + TAG_BYTES);

@@ -18,7 +18,12 @@ import {
   volumeKey,
   volumeOfKey,
 } from "#storage/index-rows.ts";
-import { type IndexStore, type IndexView, MemoryIndexStore } from "#storage/index-store.ts";
+import {
+  type IndexRow,
+  type IndexStore,
+  type IndexView,
+  MemoryIndexStore,
+} from "#storage/index-store.ts";
 import { openLmdbIndexStore } from "#storage/lmdb-index-store.ts";
 import { type Damage, NEW_VOLUME, readOwner, recoverVolume } from "#storage/recovery.ts";
 import { findVolume, putVolume } from "#storage/shard-index.ts";
@@ -71,23 +76,32 @@ export function ownerLockPath(owner: string): string {
 
 async function recoverDead(parts: IndexParts, index: IndexStore): Promise<RecoveryReport> {
   const { disk, identity, log } = parts;
+  // Rows first: a volume made meanwhile has its file before its row.
+  const known = index.range(VOLUME_RANGE.from, VOLUME_RANGE.to, Number.MAX_SAFE_INTEGER);
   const present = (await disk.list("volumes")).map(volumeIdOf).filter((id) => id !== undefined);
-  await dropAbsent(index, { present: new Set(present), log });
+  await dropAbsent(index, { known, present: new Set(present), log });
   const dead = new DeadOwners(disk);
   let cut = 0;
   let volumes = 0;
   const damage: Damage[] = [];
   try {
-    for (const volume of present.toSorted((left, right) => left - right)) {
+    const left: number[] = [];
+    for (const volume of present.toSorted((one, other) => one - other)) {
       const row = findVolume(index, volume);
       if (row?.isClosed === true) continue;
       const owner = row?.owner ?? (await readOwner({ disk, secret: identity.secret }, volume));
       // A volume without a first record may be just being made.
-      if (owner === undefined ? await dead.isAnyAlive(parts.owner) : !(await dead.has(owner)))
-        continue;
-      await index.transact((rows) => {
-        if (row === undefined) putVolume(rows, volume, { ...NEW_VOLUME, owner: owner ?? "" });
-      });
+      const isAlive =
+        owner === undefined ? await dead.isAnyAlive(parts.owner) : !(await dead.has(owner));
+      if (isAlive) continue;
+      left.push(volume);
+      if (row !== undefined) continue;
+      // All have their rows before any is read: a seal is judged by which of its volumes there are.
+      await index.transact((rows) =>
+        putVolume(rows, volume, { ...NEW_VOLUME, owner: owner ?? "" }),
+      );
+    }
+    for (const volume of left) {
       const recovery = await recoverVolume({ disk, index, secret: identity.secret, log }, volume);
       volumes += 1;
       cut += recovery.cut;
@@ -103,10 +117,13 @@ async function recoverDead(parts: IndexParts, index: IndexStore): Promise<Recove
 /** Rows of volumes that compaction took away just before a crash, or that are lost. */
 async function dropAbsent(
   index: IndexStore,
-  { present, log }: { present: ReadonlySet<number>; log: Logger },
+  {
+    known,
+    present,
+    log,
+  }: { known: readonly IndexRow[]; present: ReadonlySet<number>; log: Logger },
 ): Promise<void> {
-  const rows = index.range(VOLUME_RANGE.from, VOLUME_RANGE.to, Number.MAX_SAFE_INTEGER);
-  for (const [key, value] of rows) {
+  for (const [key, value] of known) {
     const volume = volumeOfKey(key);
     if (present.has(volume)) continue;
     const { live } = decodeVolumeRow(value);

@@ -183,7 +183,7 @@ function tellRecord(
   volume: number,
   { record, offset, bytes }: ScannedRecord,
 ): void {
-  if (record.kind === "seal") applySeal(rows, record, { volume, offset, bytes });
+  if (record.kind === "seal") applySeal(rows, record, { volume, offset, bytes }, "found");
   if (record.kind === "remove") applyRemoval(rows, record, { volume, bytes });
 }
 

@@ -74,13 +74,17 @@ export function changeVolume(
   if (row !== undefined) putVolume(index, volume, { ...row, ...change(row) });
 }
 
-/** A seal stands durably at `place`. */
+/**
+ * A seal stands durably at `place`. It is "new" to him who just wrote it, under a tag that nobody else
+ * has seen; found in a volume, it may have tombstones and links already.
+ */
 export function applySeal(
   index: IndexTransaction,
   record: SealRecord,
   place: Location & { bytes: number },
+  origin: "new" | "found",
 ): Sealing {
-  const tombstone = findTombstone(index, record.tag);
+  const tombstone = origin === "new" ? undefined : findTombstone(index, record.tag);
   if (tombstone !== undefined) {
     rememberSeal(index, record.tag, tombstone, place.volume);
     return "removed";
@@ -88,7 +92,7 @@ export function applySeal(
   const entry = entryOf(record, place);
   const existing = findShard(index, record.id);
   if (existing === undefined) {
-    insert(index, record.id, entry);
+    insert(index, record.id, entry, { isUnshared: origin === "new" && isOwnContent(record) });
     return "sealed";
   }
   if (existing.seal.volume === place.volume && existing.seal.offset === place.offset) {
@@ -140,6 +144,110 @@ export function applyRemoval(
   return [];
 }
 
+/** A seal that compaction wrote anew: the shard as it was before, and where its new seal stands. */
+export interface SealMove {
+  readonly before: ShardEntry;
+  readonly record: SealRecord;
+  readonly place: Location & { readonly bytes: number };
+}
+
+/**
+ * The seals of one content, all written anew with its blocks where they are now. If any of its names is
+ * not as it was before, all stay; the new seals are only remembered, as ones that tombstones must outlast.
+ */
+export function applyMoves(
+  index: IndexTransaction,
+  moves: readonly SealMove[],
+  { users }: { users: number | undefined },
+): void {
+  const content = moves[0]?.record.content;
+  if (content === undefined) return;
+  const haveUsersStayed =
+    users === undefined ||
+    (contentUsers(index, content).length === users && !isPinned(index, content.tag));
+  const current = moves.map((move) => ({ ...move, now: asBefore(index, move) }));
+  const moving = current.filter(({ now }) => now !== undefined);
+  if (!haveUsersStayed || moving.length < moves.length) {
+    for (const { record, place } of moves) rememberCopy(index, record, place);
+    return;
+  }
+  // All leave before any comes back, so that the blocks are counted where they are now.
+  for (const { record, now } of moving) if (now !== undefined) take(index, record.id, now);
+  for (const { record, place, now } of moving) {
+    if (now !== undefined) insert(index, record.id, withOther(entryOf(record, place), now));
+  }
+}
+
+/** The shard, if it is as compaction found it. */
+function asBefore(index: IndexView, { before, record }: SealMove): ShardEntry | undefined {
+  const now = findShard(index, record.id);
+  const isSame =
+    now?.tag === before.tag &&
+    sameLocation(now.seal, before.seal) &&
+    now.blocks.every((block, number) => sameLocation(block, before.blocks[number]));
+  return isSame ? now : undefined;
+}
+
+function rememberCopy(
+  index: IndexTransaction,
+  record: SealRecord,
+  place: Location & { readonly bytes: number },
+): void {
+  const tombstone = findTombstone(index, record.tag);
+  if (tombstone !== undefined) rememberSeal(index, record.tag, tombstone, place.volume);
+  const now = findShard(index, record.id);
+  if (now === undefined) return;
+  const remembered = withOther(now, entryOf(record, place));
+  if (remembered !== now) index.put(shardKey(record.id), encodeEntry(record.id, remembered));
+}
+
+/** The tombstone of that tag stands elsewhere now, or is not needed any more. */
+export function moveTombstone(
+  index: IndexTransaction,
+  tag: string,
+  { from, to }: { from: number; to: { volume: number; bytes: number } | undefined },
+): void {
+  const row = findTombstone(index, tag);
+  const old = row?.tombstones.find(({ volume }) => volume === from);
+  if (row === undefined || old === undefined) return;
+  changeVolume(index, from, ({ kept }) => ({ kept: Math.max(0, kept - old.bytes) }));
+  const rest = row.tombstones.filter((each) => each !== old);
+  if (to !== undefined && !rest.some(({ volume }) => volume === to.volume)) {
+    rest.push(to);
+    changeVolume(index, to.volume, ({ kept }) => ({ kept: kept + to.bytes }));
+  }
+  if (rest.length === 0) index.remove(tombstoneKey(tag));
+  else index.put(tombstoneKey(tag), encodeTombstoneRow({ ...row, tombstones: rest }));
+}
+
+/** The seal's volume is gone; a tombstone that nothing is left for may go, too. */
+export function forgetSealIn(
+  index: IndexTransaction,
+  volume: number,
+  { id, tag }: { id: ShardId; tag: string },
+): void {
+  const row = findTombstone(index, tag);
+  if (row !== undefined) forgetSeal(index, tag, row);
+  const entry = findShard(index, id);
+  if (entry === undefined) return;
+  const others = entry.others.filter((each) => each.volume !== volume);
+  if (others.length === entry.others.length) return;
+  index.put(shardKey(id), encodeEntry(id, { ...entry, others }));
+}
+
+/** Keeps of a tombstone's seals those whose volumes are still there; without any, no tombstone is needed. */
+function forgetSeal(index: IndexTransaction, tag: string, row: TombstoneRow): void {
+  const seals = row.seals.filter((volume) => findVolume(index, volume) !== undefined);
+  if (seals.length > 0) {
+    index.put(tombstoneKey(tag), encodeTombstoneRow({ ...row, seals }));
+    return;
+  }
+  index.remove(tombstoneKey(tag));
+  for (const { volume, bytes } of row.tombstones) {
+    changeVolume(index, volume, ({ kept }) => ({ kept: Math.max(0, kept - bytes) }));
+  }
+}
+
 /** Whether anything needs the blocks of the content: its first name, a link, or a link being made. */
 export function contentUsers(index: IndexView, content: Content): readonly ShardId[] {
   const users: ShardId[] = [];
@@ -189,8 +297,14 @@ export function blockLength(
   return Math.min(entry.blockBytes, entry.length - number * entry.blockBytes);
 }
 
-function insert(index: IndexTransaction, id: ShardId, entry: ShardEntry): void {
-  countBytes(index, entry, { blocks: contentUsers(index, entry.content).length === 0, sign: 1 });
+function insert(
+  index: IndexTransaction,
+  id: ShardId,
+  entry: ShardEntry,
+  { isUnshared = false } = {},
+): void {
+  const isFirst = isUnshared || contentUsers(index, entry.content).length === 0;
+  countBytes(index, entry, { blocks: isFirst, sign: 1 });
   index.put(shardKey(id), encodeEntry(id, entry));
   if (isLink(id, entry)) index.put(linkKey(entry.content.tag, id), Buffer.alloc(0));
 }
@@ -199,6 +313,10 @@ function take(index: IndexTransaction, id: ShardId, entry: ShardEntry): void {
   index.remove(shardKey(id));
   if (isLink(id, entry)) index.remove(linkKey(entry.content.tag, id));
   countBytes(index, entry, { blocks: contentUsers(index, entry.content).length === 0, sign: -1 });
+}
+
+function isOwnContent(record: SealRecord): boolean {
+  return record.content.tag === record.tag;
 }
 
 function isLink(id: ShardId, entry: ShardEntry): boolean {
@@ -221,6 +339,10 @@ function countBytes(
   for (const [volume, count] of bytes) {
     changeVolume(index, volume, ({ live }) => ({ live: Math.max(0, live + sign * count) }));
   }
+}
+
+function sameLocation(left: Location, right: Location | undefined): boolean {
+  return left.volume === right?.volume && left.offset === right.offset;
 }
 
 /** Whether every volume that the entry points to is still there. */

@@ -199,7 +199,7 @@ export class DiskShardWriter implements ShardWriter {
         const bytes = recordBytes(removal);
         unnamed = applyRemoval(index, removal, { volume: tombstone.location.volume, bytes });
       }
-      sealing = applySeal(index, record, { ...place, bytes: recordBytes(record) });
+      sealing = applySeal(index, record, { ...place, bytes: recordBytes(record) }, "new");
     };
     await this.#parts.volumes.append({ records, apply }, this.#volumes);
     if (unnamed.length > 0) await this.#parts.bury(this.#id, unnamed);

@@ -35,6 +35,11 @@ export class VolumeFiles implements AsyncDisposable {
     }
   }
 
+  /** Forgets all volumes but those. */
+  keep(volumes: ReadonlySet<number>): void {
+    for (const volume of this.#open.keys()) if (!volumes.has(volume)) this.retire(volume);
+  }
+
   /** Forgets a volume that is gone. */
   retire(volume: number): void {
     const entry = this.#open.get(volume);
