@@ -49,9 +49,10 @@ const READERS_MAX = 1000;
 /** `indexId` is asked for when there is no index yet; it may throw. */
 export function openEnvironment(folder: string, indexId: () => string): Environment {
   assertOpenable(folder, dataFile(folder));
-  const options: RootDatabaseOptions & { keyEncoder: unknown } = {
+  const options: RootDatabaseOptions & { keyEncoder: unknown; permissionsMode: number } = {
     noSubdir: false,
     encoding: "binary",
+    encoder: { encode: asItIs, decode: copyOf },
     useVersions: true,
     compression: false,
     overlappingSync: false,
@@ -59,6 +60,7 @@ export function openEnvironment(folder: string, indexId: () => string): Environm
     mapSize: MAP_BYTES,
     maxReaders: READERS_MAX,
     maxDbs: 1,
+    permissionsMode: 0o600,
     keyEncoder: { writeKey, readKey },
   };
   const database = open<Buffer, Uint8Array>(folder, options);
@@ -103,7 +105,7 @@ function writeRecord(database: EntryDatabase, record: EnvironmentRecord): void {
 
 function readRecord(database: Database<Buffer, Uint8Array>): EnvironmentRecord | undefined {
   database.resetReadTxn();
-  const bytes = database.getBinary(OWN_KEY);
+  const bytes = database.get(OWN_KEY);
   if (bytes === undefined) return undefined;
   const record = JSON.parse(asBuffer(bytes).toString()) as EnvironmentRecord;
   if (record.format !== FORMAT) {
@@ -116,6 +118,21 @@ function readRecord(database: Database<Buffer, Uint8Array>): EnvironmentRecord |
 
 /** Stands for the environment's own record, whose key no user key can be. */
 const OWN_KEY = new Uint8Array(0);
+
+function asItIs(value: Buffer): Buffer {
+  return value;
+}
+
+/**
+ * Called by the binding with its own buffer, whose `length` it has set to the value's, or with a view of the map. The
+ * copy comes from Node's pool, where the binding's own would be a block of memory for each value.
+ */
+function copyOf(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafe(bytes.length);
+  if (Buffer.isBuffer(bytes)) bytes.copy(copy, 0, 0, copy.length);
+  else copy.set(bytes);
+  return copy;
+}
 
 /** Called by the binding for each key it takes: the target is its own buffer. */
 function writeKey(key: Uint8Array, target: Buffer, start: number): number {

@@ -157,7 +157,7 @@ class Writer {
   #current(commit: PackedCommit): (CurrentEntry | undefined)[] {
     const current: (CurrentEntry | undefined)[] = [];
     everyExpectation(commit, (key) => {
-      const value = this.#environment.database.getBinary(key);
+      const value = this.#environment.database.get(key);
       current.push(value && { value, revision: getLastVersion() });
       return true;
     });

@@ -181,7 +181,7 @@ export class LmdbMetadata implements MetadataStore {
   #read(key: Uint8Array): Entry | undefined {
     // The binding would refuse a longer key, which cannot have been put.
     if (key.length > KEY_BYTES_MAX) return undefined;
-    const value = this.#environment.database.getBinary(key);
+    const value = this.#environment.database.get(key);
     return value && { key, value, revision: getLastVersion() };
   }
 

@@ -1,12 +1,13 @@
 /**
  * A process of its own that uses an index: for tests of several processes, and of their deaths.
  *
- * Arguments: the layout or the options of an index without copies (JSON), then `count NUMBER` (add one to a shared counter so often, by compare and set) or
- * `journal NAME` (write numbered keys, several at a time, until killed). Each acknowledged change is sent to the parent.
+ * Arguments: the layout, or the options of an index without copies (JSON), then what to do: `count NUMBER`, add one to a
+ * shared counter so often, by compare and set; `journal NAME`, write numbered keys, several at a time, until killed;
+ * `snapshot NAME`, copy the index to its copies again and again until killed. Each step that is done is sent to the parent.
  */
 import { silentLog } from "#lib/log.ts";
 import type { IndexLayout } from "#metadata/index-layout.ts";
-import { openIndex } from "#metadata/index-log.ts";
+import { type LocalIndex, openIndex } from "#metadata/index-log.ts";
 import { LmdbMetadata, type LmdbMetadataOptions } from "#metadata/lmdb.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
 
@@ -19,6 +20,7 @@ const JOURNAL_IN_FLIGHT = 8;
 const COUNTER = Buffer.from("counter");
 
 let written = 0;
+let snapshots = 0;
 
 const [layout = "", task = "", argument = ""] = process.argv.slice(2);
 const store = await openStore(JSON.parse(layout));
@@ -35,7 +37,16 @@ process.disconnect?.();
 
 async function openStore(place: IndexLayout | LmdbMetadataOptions): Promise<LmdbMetadata> {
   if (!("home" in place)) return LmdbMetadata.open(place);
-  return (await openIndex({ layout: place, log: silentLog })).store;
+  const index = await openIndex({ layout: place, log: silentLog });
+  if (task === "snapshot") await snapshot(index);
+  return index.store;
+}
+
+async function snapshot(index: LocalIndex): Promise<never> {
+  for (;;) {
+    await index.snapshot();
+    acknowledge(argument, snapshots++);
+  }
 }
 
 async function count(counter: MetadataStore, times: number): Promise<void> {

@@ -13,7 +13,7 @@ export class IndexProcess {
   /** Called at each acknowledgement. */
   onAcknowledged: ((value: number) => void) | undefined;
 
-  constructor(layout: unknown, task: "count" | "journal", argument: string) {
+  constructor(layout: unknown, task: "count" | "journal" | "snapshot", argument: string) {
     this.name = argument;
     this.#child = fork(SCRIPT, [JSON.stringify(layout), task, argument], { execArgv: [] });
     this.#exit = once(this.#child, "exit");
