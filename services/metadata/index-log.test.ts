@@ -1,5 +1,5 @@
 import { readdirSync, rmSync, statSync, truncateSync } from "node:fs";
-import { open, readFile, writeFile } from "node:fs/promises";
+import { cp, open, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { silentLog } from "#lib/log.ts";
@@ -21,10 +21,23 @@ afterAll(async () => {
   for (const folders of contractFolders) await folders[Symbol.asyncDispose]();
 });
 
+/** Home in folder 0, copies in 1 and 2, folder 3 to spare; filled once, copied for each test. */
+let whole: IndexFolders;
+let foreign: IndexFolders;
+let expected: ReadonlyMap<string, string>;
+beforeAll(async () => {
+  whole = await IndexFolders.make(4, 3);
+  expected = await fill(whole);
+  foreign = await IndexFolders.make(1, 1);
+  await fill(foreign);
+});
+afterAll(async () => {
+  await whole[Symbol.asyncDispose]();
+  await foreign[Symbol.asyncDispose]();
+});
+
 describe("an index with copies", () => {
   test("survives the loss of any two folders, and is whole again after the start", async () => {
-    await using folders = await IndexFolders.make(4, 3);
-    const expected = await fill(folders);
     for (const lost of [
       [0, 1],
       [0, 2],
@@ -33,66 +46,50 @@ describe("an index with copies", () => {
       [1, 3],
       [2, 3],
     ]) {
-      await using broken = await folders.copy();
-      await broken.replace(...lost);
-      const content = contentAt((await broken.recover()).home.path);
-      expect({ lost, content, copies: completeCopies(broken) }).toEqual({
-        lost,
-        content: expected,
-        copies: 2,
-      });
+      await using folders = await whole.copy();
+      await folders.replace(...lost);
+      const found = await recovered(folders);
+      expect({ lost, ...found }).toEqual({ lost, content: expected, copies: 2 });
     }
   });
 
-  test("survives loss after loss, when each is followed by a start", async () => {
-    await using folders = await IndexFolders.make(5, 3);
-    const expected = new Map(await fill(folders));
+  test("survives loss after loss, when each is followed by a start, and goes on with revisions", async () => {
+    await using folders = await whole.copy();
+    const content = new Map(expected);
+    let last = 0;
     for (const [round, lost] of [
       [0, 1],
       [2, 3],
-      [4, 0],
-      [1, 2],
+      [3, 0],
     ].entries()) {
       await folders.replace(...lost);
       await using index = await folders.start();
-      await put(index.store, `round${round}`, "here");
-      expected.set(`round${round}`, "here");
-      expect(await contentOf(index.store)).toEqual(expected);
+      const before = await index.store.get(key("round"));
+      expect(before?.revision ?? 0).toBe(last);
+      last = await put(index.store, "round", `${round}`);
+      expect(last).toBeGreaterThan(before?.revision ?? 0);
+      content.set("round", `${round}`);
     }
+    await folders.replace(1, 2);
+    expect(await recovered(folders)).toEqual({ content, copies: 2 });
   });
 
-  test("goes on with revisions where the lost one stopped", async () => {
-    await using folders = await IndexFolders.make(3, 3);
-    let last = 0;
-    for (let round = 0; round < 3; round++) {
-      await using index = await folders.start();
-      expect((await index.store.get(key("a")))?.revision ?? 0).toBe(last);
-      last = await put(index.store, "a", `${round}`);
-      const next = await put(index.store, "b", `${round}`);
-      expect(next).toBeGreaterThan(last);
-      await index[Symbol.asyncDispose]();
-      await folders.replace(0);
-    }
-  });
-
-  test("with folders missing that hold nothing of it, or are not mounted, makes copies elsewhere", async () => {
-    await using folders = await IndexFolders.make(5, 3);
-    const expected = await fill(folders);
-    await using index = await folders.start([0, 3]);
-    expect(await contentOf(index.store)).toEqual(expected);
-    expect(index.folders().map(({ role }) => role)).toEqual(["home", "copy", "copy"]);
+  test("with folders missing, or not mounted, makes copies elsewhere", async () => {
+    await using folders = await whole.copy();
+    expect(await recovered(folders, [0])).toEqual({ content: expected, copies: 2 });
+    expect(await recovered(folders, [1, 2])).toEqual({ content: expected, copies: 1 });
   });
 
   test("keeps few logs: a snapshot replaces those before it, and commits go on meanwhile", async () => {
-    await using folders = await IndexFolders.make(3, 3);
-    const expected = new Map<string, string>();
+    await using folders = await whole.copy();
+    const content = new Map(expected);
     {
       await using index = await folders.start();
       for (let round = 0; round < 3; round++) {
         const writing = (async () => {
           for (let number = 0; number < 40; number++) {
-            await put(index.store, `${round}-${number}`, `${number}`);
-            expected.set(`${round}-${number}`, `${number}`);
+            await put(index.store, `r${round}-${number}`, `${number}`);
+            content.set(`r${round}-${number}`, `${number}`);
           }
         })();
         await index.snapshot();
@@ -105,67 +102,55 @@ describe("an index with copies", () => {
       expect(names[0]?.slice(-14, -4)).toBe(names[1]?.slice(-10));
     }
     await folders.replace(0, 2);
-    await using index = await folders.start();
-    expect(await contentOf(index.store)).toEqual(expected);
+    expect(await recovered(folders)).toEqual({ content, copies: 2 });
   });
 
   test("a folder that was away comes back as a spare or a new copy, and never with its old state", async () => {
-    await using folders = await IndexFolders.make(3, 2);
-    await fill(folders);
+    await using folders = await whole.copy();
     const bringBack = await folders.keep(1);
-    await folders.replace(1);
     {
       await using index = await folders.start([1]);
       await put(index.store, "k0", "newer");
     }
     await bringBack();
-    // With it and without the home there are two copies: the old one and the one made when it was away.
-    await using index = await folders.start([0]);
-    expect(text(await index.store.get(key("k0")))).toBe("newer");
+    // Without the home and one copy: the old one is there, and the one made while it was away.
+    const { content } = await recovered(folders, [0, 2]);
+    expect(content.get("k0")).toBe("newer");
   });
 
   test("is not taken for a new one, or an old one, when all that hold it are missing", async () => {
-    await using folders = await IndexFolders.make(5, 2);
-    await fill(folders);
-    await expect(folders.recover([0, 1])).rejects.toThrow("Cannot recover the index");
-    await folders.replace(0, 1);
+    await using folders = await whole.copy();
+    await expect(folders.recover([0, 1, 2])).rejects.toThrow("Cannot recover the index");
+    await folders.replace(0, 1, 2);
     await expect(folders.recover()).rejects.toThrow("Cannot recover the index");
   });
 
   test("is not begun anew while a folder cannot be read", async () => {
-    await using folders = await IndexFolders.make(3, 2);
-    await fill(folders);
-    await folders.replace(1, 2);
+    await using folders = await whole.copy();
+    await folders.replace(1, 2, 3);
     await writeFile(join(folders.pathOf(0), "members.json"), "{");
     await expect(folders.recover()).rejects.toThrow("Cannot tell");
   });
 
   test("refuses folders of two stores", async () => {
-    await using one = await IndexFolders.make(2, 2);
-    await using other = await IndexFolders.make(2, 2);
-    await fill(one);
-    await fill(other);
-    const foreign = join(other.pathOf(0), "members.json");
-    await writeFile(join(one.pathOf(1), "members.json"), await readFile(foreign));
-    await expect(one.recover()).rejects.toThrow("several");
+    await using folders = await whole.copy();
+    const members = await readFile(join(foreign.pathOf(0), "members.json"));
+    await writeFile(join(folders.pathOf(1), "members.json"), members);
+    await expect(folders.recover()).rejects.toThrow("several");
   });
 
   test("with one folder has no log, and gets copies when folders are added", async () => {
+    await using one = await foreign.copy();
     await using folders = await IndexFolders.make(3, 3);
-    const expected = await fill(folders, [1, 2]);
-    expect(readdirSync(folders.pathOf(0)).filter((name) => name.startsWith("log"))).toEqual([]);
-    {
-      await using index = await folders.start();
-      expect(index.spareCopies).toBe(2);
-    }
+    expect(readdirSync(one.pathOf(0)).filter((name) => name.startsWith("log"))).toEqual([]);
+    await cp(one.pathOf(0), folders.pathOf(0), { recursive: true });
+    expect(await recovered(folders)).toEqual({ content: expected, copies: 2 });
     await folders.replace(0, 1);
-    await using index = await folders.start();
-    expect(await contentOf(index.store)).toEqual(expected);
+    expect(await recovered(folders)).toEqual({ content: expected, copies: 2 });
   });
 
   test("without room on any folder refuses puts, and removes", async () => {
-    await using folders = await IndexFolders.make(2, 2);
-    await fill(folders);
+    await using folders = await whole.copy();
     const layout = await folders.recover();
     await using index = await openIndex({ layout, log: silentLog, reserveBytes: 2 ** 60 });
     await expect(put(index.store, "new", "1")).rejects.toThrow(MetadataFull);
@@ -176,42 +161,35 @@ describe("an index with copies", () => {
 
 describe("a damaged copy", () => {
   test("with a torn end loses nothing that was acknowledged", async () => {
-    await using folders = await IndexFolders.make(3, 3);
-    const expected = await fill(folders);
+    await using folders = await whole.copy();
     for (const copy of [1, 2]) {
       const file = await open(lastLog(folders, copy), "r+");
       await file.write(Buffer.alloc(500, 0x41), 0, 500, statSync(lastLog(folders, copy)).size);
       await file.close();
     }
     await folders.replace(0);
-    await using index = await folders.start();
-    expect(await contentOf(index.store)).toEqual(expected);
+    expect(await recovered(folders)).toEqual({ content: expected, copies: 2 });
   });
 
   test("that lacks the last entry is overruled by one that has it", async () => {
-    await using folders = await IndexFolders.make(3, 3);
-    const expected = await fill(folders);
+    await using folders = await whole.copy();
     truncateSync(lastLog(folders, 1), statSync(lastLog(folders, 1)).size - 64);
     await folders.replace(0);
-    await using index = await folders.start();
-    expect(await contentOf(index.store)).toEqual(expected);
-    expect(index.spareCopies).toBe(2);
+    expect(await recovered(folders)).toEqual({ content: expected, copies: 2 });
   });
 
   test("in the middle is not used, and when it is the only one the start fails rather than lose groups", async () => {
-    await using folders = await IndexFolders.make(3, 3);
-    const expected = await fill(folders);
+    await using folders = await whole.copy();
     const file = await open(lastLog(folders, 1), "r+");
     await file.write(Buffer.of(0xee), 0, 1, 64 + 40);
     await file.close();
     {
       await using other = await folders.copy();
       await other.replace(0);
-      await using index = await other.start();
-      expect(await contentOf(index.store)).toEqual(expected);
+      expect(await recovered(other)).toEqual({ content: expected, copies: 2 });
     }
     await folders.replace(0, 2);
-    await expect(folders.start()).rejects.toThrow("damaged");
+    await expect(folders.recover()).rejects.toThrow("damaged");
   });
 
   test.each([
@@ -220,27 +198,22 @@ describe("a damaged copy", () => {
     ["is empty", () => Buffer.of()],
     ["is another store's", () => readFile(join(foreign.pathOf(0), "data.mdb"))],
   ])("of the home that %s is rebuilt from a copy", async (_, damage) => {
-    await using folders = await IndexFolders.make(3, 3);
-    const expected = await fill(folders);
+    await using folders = await whole.copy();
     const file = join(folders.pathOf(0), "data.mdb");
     await writeFile(file, await damage(await readFile(file)));
-    await using index = await folders.start();
-    expect(await contentOf(index.store)).toEqual(expected);
-    expect(index.spareCopies).toBe(2);
+    expect(await recovered(folders)).toEqual({ content: expected, copies: 2 });
   });
 
-  let foreign: IndexFolders;
-  beforeAll(async () => {
-    foreign = await IndexFolders.make(1, 1);
-    await fill(foreign);
+  test("of the home with none beside it makes the start fail, and is not begun anew", async () => {
+    await using folders = await foreign.copy();
+    await writeFile(join(folders.pathOf(0), "data.mdb"), "");
+    await expect(folders.recover()).rejects.toThrow("empty");
   });
-  afterAll(() => foreign[Symbol.asyncDispose]());
 });
 
 describe("a folder that fails while the index is in use", () => {
   test("is given up by the processes that run, replaced by a spare, and does not count at the next start", async () => {
-    await using folders = await IndexFolders.make(4, 3);
-    await fill(folders);
+    await using folders = await whole.copy();
     const layout = await folders.recover();
     const bringBack = await folders.keep(1);
     rmSync(folders.pathOf(1), { recursive: true });
@@ -280,50 +253,40 @@ describe("several processes on an index with copies", () => {
     for (const place of [atHome, folders]) {
       await using index = await place.start();
       for (const process of [victim, survivor]) {
-        const { found, expected } = await journalOf(index, process);
-        expect(found).toEqual(expected);
+        const { found, sizes } = await journalOf(index, process);
+        expect(found).toEqual(sizes);
       }
     }
   });
 });
 
 /** Enough commits for some to travel together; answers what must be found. */
-async function fill(
-  folders: IndexFolders,
-  without: readonly number[] = [],
-): Promise<ReadonlyMap<string, string>> {
-  await using index = await folders.start(without);
-  const expected = new Map<string, string>();
+async function fill(folders: IndexFolders): Promise<ReadonlyMap<string, string>> {
+  await using index = await folders.start();
+  const content = new Map<string, string>();
   for (let round = 0; round < 4; round++) {
     const names = Array.from({ length: 10 }, (_, number) => `k${number * (round + 1)}`);
-    for (const name of names) expected.set(name, `${name}@${round}`);
+    for (const name of names) content.set(name, `${name}@${round}`);
     await Promise.all(names.map((name) => put(index.store, name, `${name}@${round}`)));
-    await index.store.commit({ expect: [], put: [], remove: [key(`k${round}`)] });
-    expected.delete(`k${round}`);
+    await index.store.commit({ expect: [], put: [], remove: [key(`k${round + 1}`)] });
+    content.delete(`k${round + 1}`);
   }
-  return expected;
+  return content;
 }
 
-/** Without the thread that writing takes. */
-function contentAt(path: string): ReadonlyMap<string, string> {
-  const { database } = openEnvironment(path, () => {
+/** What a start finds and makes, seen without the thread that writing takes. */
+async function recovered(folders: IndexFolders, without: readonly number[] = []) {
+  const { home } = await folders.recover(without);
+  const { database } = openEnvironment(home.path, () => {
     throw new Error("expected an index");
   });
   const rows = [...database.getRange({ start: key("a"), end: key("z") })];
-  void database.close();
-  return new Map(rows.map((row) => [Buffer.from(row.key).toString(), row.value.toString()]));
-}
-
-function completeCopies(folders: IndexFolders): number {
-  const membership = readMembership(folders.pathOf(3));
-  return membership?.copies.filter(({ state }) => state === "complete").length ?? 0;
-}
-
-async function contentOf(store: MetadataStore): Promise<ReadonlyMap<string, string>> {
-  const page = await store.range({ from: Buffer.of(0), to: Buffer.of(0xff), limit: 10_000 });
-  return new Map(
-    page.entries.map((entry) => [Buffer.from(entry.key).toString(), text(entry) ?? ""]),
+  await database.close();
+  const content = new Map(
+    rows.map((row) => [Buffer.from(row.key).toString(), row.value.toString()]),
   );
+  const copies = readMembership(home.path)?.copies ?? [];
+  return { content, copies: copies.filter(({ state }) => state === "complete").length };
 }
 
 /** Sizes of what the newest acknowledged numbers put; those a hundred older were removed with them. */
@@ -333,7 +296,7 @@ async function journalOf(index: LocalIndex, { name, acknowledged }: IndexProcess
   const found = await index.store.getMany(certain.map((value) => key(`${name}/${value}`)));
   return {
     found: found.map((entry) => entry?.value.length),
-    expected: certain.map((value) => 1 + (value % 700)),
+    sizes: certain.map((value) => 1 + (value % 700)),
   };
 }
 
