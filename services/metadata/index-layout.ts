@@ -1,11 +1,11 @@
 /**
  * Where an index and its copies stand on the folders of one machine, and who of them counts.
  *
- *     FOLDER/index/members.json    who held the index and its copies when this was last written; in every folder
- *     FOLDER/index/data.mdb        the index itself, in its home
- *     FOLDER/index/cursor          the end of the log, shared by the processes; in the home, rebuilt at each start
- *     FOLDER/index/copy-N.mdb      a copy of the index at a time after log N was begun
- *     FOLDER/index/log-N           the groups committed since; beside each copy
+ *     FOLDER/metadata/members.json    who held the index and its copies when this was last written; in every folder
+ *     FOLDER/metadata/data.mdb        the index itself, in its home
+ *     FOLDER/metadata/cursor          the end of the log, shared by the processes; in the home, rebuilt at each start
+ *     FOLDER/metadata/copy-N.mdb      a copy of the index at a time after log N was begun
+ *     FOLDER/metadata/log-N           the groups committed since; beside each copy
  */
 import { join } from "node:path";
 import { isMissing, readFile, removeFile, writeFileDurably } from "#metadata/index-files.ts";
@@ -13,7 +13,7 @@ import { isMissing, readFile, removeFile, writeFileDurably } from "#metadata/ind
 export interface IndexFolder {
   /** Random, given once: paths may change between starts. */
   readonly id: string;
-  /** FOLDER/index */
+  /** FOLDER/metadata */
   readonly path: string;
 }
 
@@ -44,6 +44,8 @@ export interface IndexLayout {
 }
 
 export const MEMBERSHIP_FORMAT = 1;
+/** Within each of the machine's folders; `index` is that of its shards. */
+export const METADATA_FOLDER = "metadata";
 const MEMBERS_FILE = "members.json";
 
 /** Undefined when the folder has none; throws when it cannot be read, which must not be taken for absence (I11). */

@@ -31,6 +31,7 @@ import {
   type IndexFolder,
   type IndexLayout,
   MEMBERSHIP_FORMAT,
+  METADATA_FOLDER,
   type Membership,
   numbered,
   readMembership,
@@ -44,7 +45,7 @@ import { CursorFile } from "#metadata/log-cursor.ts";
 import { encodeHeader, HEADER_BYTES, NONCE_BYTES } from "#metadata/log-entry.ts";
 
 export interface IndexPlan {
-  /** The machine's folders, each of which must exist; the index stands in `index/` of some. */
+  /** The machine's folders, each of which must exist; the index stands in `metadata/` of some. */
   readonly folders: readonly string[];
   /** How many of them shall hold it: one more than may be lost. */
   readonly copies: number;
@@ -73,7 +74,7 @@ class Recovery {
   }
 
   async run(): Promise<IndexLayout> {
-    for (const folder of this.#plan.folders) this.#view(join(folder, "index"));
+    for (const folder of this.#plan.folders) this.#view(join(folder, METADATA_FOLDER));
     const newest = this.#newestMembership();
     const { home, environment, inStep } =
       newest === undefined ? this.#begin() : this.#restore(newest);

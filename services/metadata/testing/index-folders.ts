@@ -3,6 +3,7 @@ import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, silentLog } from "#lib/log.ts";
+import { METADATA_FOLDER } from "#metadata/index-layout.ts";
 import { type LocalIndex, openIndex } from "#metadata/index-log.ts";
 import { recoverIndex } from "#metadata/index-recovery.ts";
 
@@ -37,7 +38,7 @@ export class IndexFolders implements AsyncDisposable {
   }
 
   pathOf(number: number): string {
-    return join(this.paths[number] ?? "", "index");
+    return join(this.paths[number] ?? "", METADATA_FOLDER);
   }
 
   /** As if by new, empty disks. */
