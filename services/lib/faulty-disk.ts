@@ -66,6 +66,31 @@ export class FaultyDisk implements Disk {
     this.#capacity = options.capacity ?? 2 ** 40;
   }
 
+  /** The disk as one process sees it: after the next crash or kill, whatever it still tries fails. */
+  mount(): Disk {
+    const generation = this.#generation;
+    const bound =
+      <A extends unknown[], T>(kind: string, work: (...args: A) => Promise<T>) =>
+      async (...args: A): Promise<T> => {
+        if (generation !== this.#generation) throw systemError("EBADF", kind, "");
+        const result = await work.apply(this, args);
+        if (generation !== this.#generation) throw systemError("EBADF", kind, "");
+        return result;
+      };
+    return {
+      root: undefined,
+      open: bound("open", this.open),
+      readFile: bound("readFile", this.readFile),
+      writeFile: bound("writeFile", this.writeFile),
+      list: bound("list", this.list),
+      makeFolder: bound("makeFolder", this.makeFolder),
+      remove: bound("remove", this.remove),
+      syncFolder: bound("syncFolder", this.syncFolder),
+      lock: bound("lock", this.lock),
+      space: bound("space", this.space),
+    };
+  }
+
   /** Power is cut: open files and locks are gone, and of what was not durable only some is left. */
   crash(): void {
     this.#generation += 1;
@@ -104,64 +129,69 @@ export class FaultyDisk implements Disk {
     return [...this.#names.keys()].toSorted();
   }
 
-  async open(path: string, mode: "create" | "read" | "write"): Promise<DurableFile> {
-    await this.#enter("open", path);
-    if (mode === "create") {
-      if (this.#names.has(path)) throw systemError("EEXIST", "open", path);
-      this.#requireFolder(path);
-      this.#names.set(path, emptyNode());
-    }
-    return this.#handle(path, this.#node("open", path));
-  }
-
-  async readFile(path: string): Promise<Buffer | undefined> {
-    await this.#enter("readFile", path);
-    const node = this.#names.get(path);
-    return node === undefined ? undefined : Buffer.from(node.bytes.subarray(0, node.length));
-  }
-
-  async writeFile(path: string, bytes: Uint8Array): Promise<void> {
-    await this.#enter("writeFile", path);
-    this.#requireFolder(path);
-    const node = emptyNode();
-    node.bytes = Buffer.from(bytes);
-    node.length = bytes.length;
-    node.durable = Buffer.from(bytes);
-    this.#names.set(path, node);
-    this.#durableNames.set(path, node);
-  }
-
-  async list(folder: string): Promise<readonly string[]> {
-    await this.#enter("list", folder);
-    const prefix = folder === "" ? "" : `${folder}/`;
-    const names = [...this.#names.keys()].filter((name) => name.startsWith(prefix));
-    return [...new Set(names.map((name) => name.slice(prefix.length).split("/")[0] ?? ""))];
-  }
-
-  async makeFolder(path: string): Promise<void> {
-    await this.#enter("makeFolder", path);
-    this.#folders.add(path);
-  }
-
-  async remove(path: string): Promise<void> {
-    await this.#enter("remove", path);
-    for (const names of [this.#names, this.#durableNames]) {
-      for (const name of names.keys()) {
-        if (name === path || name.startsWith(`${path}/`)) names.delete(name);
+  open(path: string, mode: "create" | "read" | "write"): Promise<DurableFile> {
+    return this.#call("open", path, () => {
+      if (mode === "create") {
+        if (this.#names.has(path)) throw systemError("EEXIST", "open", path);
+        this.#requireFolder(path);
+        this.#names.set(path, emptyNode());
       }
-    }
+      return this.#handle(path, this.#node("open", path));
+    });
   }
 
-  async syncFolder(path: string): Promise<void> {
-    await this.#enter("syncFolder", path);
-    for (const names of [this.#names, this.#durableNames]) {
-      for (const name of names.keys()) {
+  readFile(path: string): Promise<Buffer | undefined> {
+    return this.#call("readFile", path, () => {
+      const node = this.#names.get(path);
+      return node === undefined ? undefined : Buffer.from(node.bytes.subarray(0, node.length));
+    });
+  }
+
+  writeFile(path: string, bytes: Uint8Array): Promise<void> {
+    return this.#call("writeFile", path, () => {
+      this.#requireFolder(path);
+      const node = emptyNode();
+      node.bytes = Buffer.from(bytes);
+      node.length = bytes.length;
+      node.durable = Buffer.from(bytes);
+      this.#names.set(path, node);
+      this.#durableNames.set(path, node);
+    });
+  }
+
+  list(folder: string): Promise<readonly string[]> {
+    return this.#call("list", folder, () => {
+      const prefix = folder === "" ? "" : `${folder}/`;
+      const names = [...this.#names.keys()].filter((name) => name.startsWith(prefix));
+      return [...new Set(names.map((name) => name.slice(prefix.length).split("/")[0] ?? ""))];
+    });
+  }
+
+  makeFolder(path: string): Promise<void> {
+    return this.#call("makeFolder", path, () => {
+      this.#folders.add(path);
+    });
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#call("remove", path, () => {
+      for (const names of [this.#names, this.#durableNames]) {
+        for (const name of names.keys()) {
+          if (name === path || name.startsWith(`${path}/`)) names.delete(name);
+        }
+      }
+    });
+  }
+
+  syncFolder(path: string): Promise<void> {
+    return this.#call("syncFolder", path, () => {
+      for (const name of [...this.#names.keys(), ...this.#durableNames.keys()]) {
         if (parentOf(name) !== path) continue;
         const node = this.#names.get(name);
         if (node === undefined) this.#durableNames.delete(name);
         else this.#durableNames.set(name, node);
       }
-    }
+    });
   }
 
   async lock(path: string): Promise<DiskLock | undefined> {
@@ -177,9 +207,11 @@ export class FaultyDisk implements Disk {
     };
   }
 
-  async space(): Promise<{ capacity: number; free: number }> {
-    await this.#enter("space", "");
-    return { capacity: this.#capacity, free: Math.max(0, this.#capacity - this.#used()) };
+  space(): Promise<{ capacity: number; free: number }> {
+    return this.#call("space", "", () => ({
+      capacity: this.#capacity,
+      free: Math.max(0, this.#capacity - this.#used()),
+    }));
   }
 
   #used(): number {
@@ -198,62 +230,46 @@ export class FaultyDisk implements Disk {
     if (!this.#folders.has(parentOf(path))) throw systemError("ENOENT", "open", path);
   }
 
-  #enter(call: DiskCall, path: string): Promise<void> {
+  /** Counts the call, asks for a fault, and has the effect at one instant, which a crash comes before or after. */
+  async #call<T>(call: DiskCall, path: string, effect: () => T): Promise<T> {
+    const generation = this.#generation;
     this.calls += 1;
     const fault = this.fault?.(call, path);
-    return fault === undefined ? Promise.resolve() : Promise.reject(fault.error);
+    if (fault !== undefined) throw fault.error;
+    await Promise.resolve();
+    if (generation !== this.#generation) throw systemError("EBADF", call, path);
+    return effect();
   }
 
   #handle(path: string, node: Node): DurableFile {
     const generation = this.#generation;
-    const enter = async (call: DiskCall) => {
+    const requireOpen = (call: DiskCall) => {
       if (generation !== this.#generation) throw systemError("EBADF", call, path);
-      await this.#enter(call, path);
-      if (generation !== this.#generation) throw systemError("EBADF", call, path);
+    };
+    const call = async <T>(kind: DiskCall, effect: () => T): Promise<T> => {
+      requireOpen(kind);
+      return this.#call(kind, path, effect);
     };
     return {
       path,
-      size: async () => {
-        await enter("size");
-        return node.length;
-      },
-      read: async (offset, into) => {
-        await enter("read");
-        let at = offset;
-        for (const piece of into) {
-          const end = Math.min(node.length, at + piece.length);
-          if (end > at) piece.set(node.bytes.subarray(at, end));
-          at = Math.max(at, end);
-        }
-        return at - offset;
-      },
+      size: () => call("size", () => node.length),
+      read: (offset, into) => call("read", () => readFrom(node, offset, into)),
       write: async (offset, pieces) => {
-        if (generation !== this.#generation) throw systemError("EBADF", "write", path);
+        requireOpen("write");
         this.calls += 1;
         const bytes = Buffer.concat(pieces);
         const fault = this.fault?.("write", path);
+        requireOpen("write");
         const room = this.#capacity - this.#used() + Math.max(0, node.length - offset);
         const kept = Math.min(fault === undefined ? bytes.length : (fault.partial ?? 0), room);
         if (kept > 0) writeTo(node, offset, bytes.subarray(0, kept));
         await Promise.resolve();
+        requireOpen("write");
         if (fault !== undefined) throw fault.error;
         if (kept < bytes.length) throw systemError("ENOSPC", "write", path);
       },
-      sync: async () => {
-        await enter("sync");
-        node.durable = Buffer.from(node.bytes.subarray(0, node.length));
-        node.dirty.clear();
-        node.isCut = false;
-      },
-      truncate: async (length) => {
-        await enter("truncate");
-        if (length < node.length) {
-          node.bytes.fill(0, length, node.length);
-          node.isCut = true;
-        }
-        reserve(node, length);
-        node.length = length;
-      },
+      sync: () => call("sync", () => syncNode(node)),
+      truncate: (length) => call("truncate", () => truncateNode(node, length)),
       [Symbol.asyncDispose]: async () => {},
     };
   }
@@ -297,6 +313,31 @@ function reserve(node: Node, length: number): void {
   const bytes = Buffer.alloc(Math.max(length, node.bytes.length * 2, 4096));
   node.bytes.copy(bytes);
   node.bytes = bytes;
+}
+
+function readFrom(node: Node, offset: number, into: readonly Uint8Array[]): number {
+  let at = offset;
+  for (const piece of into) {
+    const end = Math.min(node.length, at + piece.length);
+    if (end > at) piece.set(node.bytes.subarray(at, end));
+    at = Math.max(at, end);
+  }
+  return at - offset;
+}
+
+function syncNode(node: Node): void {
+  node.durable = Buffer.from(node.bytes.subarray(0, node.length));
+  node.dirty.clear();
+  node.isCut = false;
+}
+
+function truncateNode(node: Node, length: number): void {
+  if (length < node.length) {
+    node.bytes.fill(0, length, node.length);
+    node.isCut = true;
+  }
+  reserve(node, length);
+  node.length = length;
 }
 
 function writeTo(node: Node, offset: number, bytes: Buffer): void {

@@ -32,15 +32,10 @@ import {
   volumeOfKey,
 } from "#storage/index-rows.ts";
 import type { IndexStore } from "#storage/index-store.ts";
-import {
-  type IndexParts,
-  openIndex,
-  ownerLockPath,
-  type RecoveryReport,
-  recoverIndex,
-} from "#storage/open-index.ts";
+import { type IndexParts, openIndex, ownerLockPath, recoverIndex } from "#storage/open-index.ts";
 import { DEFAULT_STORAGE_OPTIONS, type StorageOptions } from "#storage/options.ts";
 import { type RemoveRecord, recordBytes, type SealRecord } from "#storage/record.ts";
+import type { RecoveryReport } from "#storage/recovery.ts";
 import { Reserve } from "#storage/reserve.ts";
 import { type ScrubPage, scrubPage } from "#storage/scrub.ts";
 import { applyRemoval, applySeal, findShard } from "#storage/shard-index.ts";

@@ -25,7 +25,7 @@ import {
   MemoryIndexStore,
 } from "#storage/index-store.ts";
 import { openLmdbIndexStore } from "#storage/lmdb-index-store.ts";
-import { type Damage, NEW_VOLUME, readOwner, recoverVolume } from "#storage/recovery.ts";
+import { NEW_VOLUME, type RecoveryReport, readOwner, recoverVolumes } from "#storage/recovery.ts";
 import { findVolume, putVolume } from "#storage/shard-index.ts";
 import { volumeIdOf } from "#storage/volume.ts";
 
@@ -42,12 +42,6 @@ export interface IndexParts {
 }
 
 /** What opening found; `damage` is worth a scrub and a repair. */
-export interface RecoveryReport {
-  readonly volumes: number;
-  readonly cut: number;
-  readonly damage: readonly Damage[];
-}
-
 export async function openIndex(
   parts: IndexParts,
   given?: IndexStore,
@@ -74,16 +68,15 @@ export function ownerLockPath(owner: string): string {
   return `locks/${owner}`;
 }
 
-async function recoverDead(parts: IndexParts, index: IndexStore): Promise<RecoveryReport> {
-  const { disk, identity, log } = parts;
+async function recoverDead(
+  { disk, identity, owner: self, log }: IndexParts,
+  index: IndexStore,
+): Promise<RecoveryReport> {
   // Rows first: a volume made meanwhile has its file before its row.
   const known = index.range(VOLUME_RANGE.from, VOLUME_RANGE.to, Number.MAX_SAFE_INTEGER);
   const present = (await disk.list("volumes")).map(volumeIdOf).filter((id) => id !== undefined);
   await dropAbsent(index, { known, present: new Set(present), log });
   const dead = new DeadOwners(disk);
-  let cut = 0;
-  let volumes = 0;
-  const damage: Damage[] = [];
   try {
     const left: number[] = [];
     for (const volume of present.toSorted((one, other) => one - other)) {
@@ -91,8 +84,7 @@ async function recoverDead(parts: IndexParts, index: IndexStore): Promise<Recove
       if (row?.isClosed === true) continue;
       const owner = row?.owner ?? (await readOwner({ disk, secret: identity.secret }, volume));
       // A volume without a first record may be just being made.
-      const isAlive =
-        owner === undefined ? await dead.isAnyAlive(parts.owner) : !(await dead.has(owner));
+      const isAlive = owner === undefined ? await dead.isAnyAlive(self) : !(await dead.has(owner));
       if (isAlive) continue;
       left.push(volume);
       if (row !== undefined) continue;
@@ -101,17 +93,12 @@ async function recoverDead(parts: IndexParts, index: IndexStore): Promise<Recove
         putVolume(rows, volume, { ...NEW_VOLUME, owner: owner ?? "" }),
       );
     }
-    for (const volume of left) {
-      const recovery = await recoverVolume({ disk, index, secret: identity.secret, log }, volume);
-      volumes += 1;
-      cut += recovery.cut;
-      damage.push(...recovery.damage);
-    }
+    const report = await recoverVolumes({ disk, index, secret: identity.secret, log }, left);
     await dropPins(index, dead);
+    return report;
   } finally {
     await dead.release();
   }
-  return { volumes, cut, damage };
 }
 
 /** Rows of volumes that compaction took away just before a crash, or that are lost. */

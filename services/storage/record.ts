@@ -198,7 +198,8 @@ function encodeBody(record: Record, target: Buffer): void {
       target.set(record.about, at);
       return;
     case "remove":
-      at = writeShardId(target, record.id, at) + 1;
+      at = writeShardId(target, record.id, at);
+      at = target.writeUInt8(0, at);
       at = target.writeUInt32LE(record.tags.length, at);
       for (const tag of record.tags) at += target.write(tag, at, "hex");
       return;

@@ -13,8 +13,11 @@ import type { IndexStore, IndexTransaction } from "#storage/index-store.ts";
 import {
   type BlockRecord,
   encodeHead,
+  type Location,
   type Record,
+  type RemoveRecord,
   recordBytes,
+  type SealRecord,
   saltOf,
   type VolumeRecord,
 } from "#storage/record.ts";
@@ -22,11 +25,11 @@ import {
   applyRemoval,
   applySeal,
   changeVolume,
+  findShard,
   findVolume,
-  putVolume,
 } from "#storage/shard-index.ts";
 import { volumePath } from "#storage/volume.ts";
-import { isPayloadGood, type ScannedRecord, scanVolume } from "#storage/volume-scan.ts";
+import { isPayloadGood, scanVolume } from "#storage/volume-scan.ts";
 
 /** Records told to the index in one transaction. */
 const BATCH_RECORDS = 2000;
@@ -37,10 +40,11 @@ export interface Damage {
   readonly bytes: number;
 }
 
-export interface Recovery {
-  readonly records: number;
-  /** Bytes of the torn tail. */
+export interface RecoveryReport {
+  readonly volumes: number;
+  /** Bytes of torn tails. */
   readonly cut: number;
+  /** Worth a scrub and a repair. */
   readonly damage: readonly Damage[];
 }
 
@@ -60,27 +64,42 @@ export async function readOwner(
   return (await readHeader(file, saltOf(secret, volume)))?.owner;
 }
 
-/** Ends the volume after cutting its torn tail, and tells the index what it does not know of it yet. */
-export async function recoverVolume(parts: Parts, volume: number): Promise<Recovery> {
+/** Ends the volumes after cutting their torn tails, and tells the index what it does not know of them yet. */
+export async function recoverVolumes(
+  parts: Parts,
+  volumes: readonly number[],
+): Promise<RecoveryReport> {
   const { disk, index, secret, log } = parts;
-  await using file = await disk.open(volumePath(volume), "write");
-  const salt = saltOf(secret, volume);
-  const row = findVolume(index, volume);
-  const owner = row?.owner ?? (await readHeader(file, salt))?.owner ?? "";
-  const from = row?.scannedTo ?? 0;
-  const tail = await surveyTail(file, { salt, from });
-  const size = tail.isEnded ? tail.end : await endVolume(file, { salt, at: tail.end });
-  await index.transact((rows) => {
-    if (row === undefined) putVolume(rows, volume, { ...NEW_VOLUME, owner });
-  });
-  const records = await tell(index, { volume, salt, file, from, to: size });
-  await index.transact((rows) =>
-    changeVolume(rows, volume, () => ({ scannedTo: size, isClosed: true })),
-  );
-  const damage = tail.damage.map((each) => ({ volume, ...each }));
+  const ends = new Map<number, number>();
+  const twins: Found<SealRecord>[] = [];
+  const damage: Damage[] = [];
+  let cut = 0;
+  for (const volume of volumes) {
+    await using file = await disk.open(volumePath(volume), "write");
+    const salt = saltOf(secret, volume);
+    const from = findVolume(index, volume)?.scannedTo ?? 0;
+    const tail = await surveyTail(file, { salt, from });
+    const to = tail.isEnded ? tail.end : await endVolume(file, { salt, at: tail.end });
+    twins.push(...(await tell(index, { volume, salt, file, from, to })));
+    for (const each of tail.damage) damage.push({ volume, ...each });
+    log.info({ volume, from, to, cut: tail.cut }, "Recovered volume");
+    cut += tail.cut;
+    ends.set(volume, to);
+  }
   for (const each of damage) log.error(each, "Volume has bad bytes: passed over");
-  log.info({ volume, records, cut: tail.cut }, "Recovered volume");
-  return { records, cut: tail.cut, damage };
+  await index.transact((rows) => {
+    // A second seal of a shard counts if, when all is told, the first does not.
+    for (const { record, place } of twins) applySeal(rows, record, place, "found");
+    for (const [volume, end] of ends) {
+      changeVolume(rows, volume, () => ({ scannedTo: end, isClosed: true }));
+    }
+  });
+  return { volumes: volumes.length, cut, damage };
+}
+
+interface Found<T extends Record> {
+  readonly record: T;
+  readonly place: Location & { readonly bytes: number };
 }
 
 export const NEW_VOLUME: VolumeRow = {
@@ -153,38 +172,39 @@ async function endVolume(
   return at + head.length;
 }
 
-/** Tells the index of all records in the range; answers how many there were. */
+/** Tells the index of all records in the range, but for seals of shards that have another one; answers these. */
 async function tell(
   index: IndexStore,
   range: { volume: number; salt: number; file: DurableFile; from: number; to: number },
-): Promise<number> {
+): Promise<readonly Found<SealRecord>[]> {
   const { volume, salt, file, from, to } = range;
-  let batch: ScannedRecord[] = [];
-  let count = 0;
+  const twins: Found<SealRecord>[] = [];
+  let batch: Found<SealRecord | RemoveRecord>[] = [];
   const flush = async () => {
-    const records = batch;
+    const found = batch;
     batch = [];
-    count += records.length;
     await index.transact((rows) => {
-      for (const each of records) tellRecord(rows, volume, each);
+      for (const { record, place } of found) {
+        if (record.kind === "remove") applyRemoval(rows, record, place);
+        else if (isTwin(rows, record)) twins.push({ record, place });
+        else applySeal(rows, record, place, "found");
+      }
     });
   };
   for await (const each of scanVolume(file, { salt, from, to })) {
     if (each.kind === "damage") continue;
-    if (each.record.kind === "seal" || each.record.kind === "remove") batch.push(each);
+    const { record, offset, bytes } = each;
+    if (record.kind !== "seal" && record.kind !== "remove") continue;
+    batch.push({ record, place: { volume, offset, bytes } });
     if (batch.length >= BATCH_RECORDS) await flush();
   }
   await flush();
-  return count;
+  return twins;
 }
 
-function tellRecord(
-  rows: IndexTransaction,
-  volume: number,
-  { record, offset, bytes }: ScannedRecord,
-): void {
-  if (record.kind === "seal") applySeal(rows, record, { volume, offset, bytes }, "found");
-  if (record.kind === "remove") applyRemoval(rows, record, { volume, bytes });
+function isTwin(rows: IndexTransaction, record: SealRecord): boolean {
+  const existing = findShard(rows, record.id);
+  return existing !== undefined && existing.tag !== record.tag;
 }
 
 async function readHeader(file: DurableFile, salt: number): Promise<VolumeRecord | undefined> {

@@ -203,8 +203,10 @@ export class DiskShardWriter implements ShardWriter {
     };
     await this.#parts.volumes.append({ records, apply }, this.#volumes);
     if (unnamed.length > 0) await this.#parts.bury(this.#id, unnamed);
-    if (sealing !== "conflict") return;
+    if (sealing === "sealed") return;
+    // Two writes at once: the other one's seal stands, and this one must not come to count later.
     await this.#parts.bury(this.#id, [this.#tag]);
+    if (sealing === "twin") return;
     throw new ShardConflict("Another shard of that name was sealed at the same time");
   }
 
