@@ -14,7 +14,8 @@ import type { CurrentMap } from "#placement/current-map.ts";
 import type { ShardStore } from "#shards/shard-store.ts";
 
 const UPLOADS_EVERY_MS = 10 * 60_000;
-const SNAPSHOT_EVERY_MS = 10 * 60_000;
+/** It only looks whether a copy is due. */
+const SNAPSHOT_EVERY_MS = 60_000;
 
 export interface KeeperOptions {
   readonly metadata: MetadataStore;

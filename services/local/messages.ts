@@ -1,5 +1,7 @@
 /** What the supervising process and its workers say to each other. */
+
 import type { Credentials } from "#local/credentials.ts";
+import type { IndexLayout } from "#metadata/index-layout.ts";
 import type { Settings } from "#settings.ts";
 
 /** One data folder with the identity of the disk in it. */
@@ -15,8 +17,7 @@ export interface WorkerPlan {
   readonly settings: Settings;
   readonly clusterId: string;
   readonly folders: readonly FolderPlan[];
-  /** Folder of the LMDB index. */
-  readonly indexFolder: string;
+  readonly indexLayout: IndexLayout;
   readonly credentials: Credentials;
   readonly codec: string;
 }

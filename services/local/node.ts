@@ -7,7 +7,7 @@ import type { Metrics } from "#lib/metrics.ts";
 import type { Random } from "#lib/random.ts";
 import { systemDisk } from "#lib/system-disk.ts";
 import type { WorkerPlan } from "#local/messages.ts";
-import { LmdbMetadata } from "#metadata/lmdb.ts";
+import { openIndex } from "#metadata/index-log.ts";
 import type { Session } from "#metadata/metadata-store.ts";
 import { createDataPlane } from "#objects/create-data-plane.ts";
 import { createObjectLayer } from "#objects/layer.ts";
@@ -24,6 +24,8 @@ export interface LocalNode extends AsyncDisposable {
   /** Closes the volumes of processes that have ended. */
   takeOver(): Promise<void>;
   jobs(): readonly unknown[];
+  /** Why this process can write no more and must be started again; undefined while all is well. */
+  fault(): Error | undefined;
   measure(metrics: Metrics): Promise<void>;
 }
 
@@ -38,7 +40,8 @@ export async function openNode({ plan, log, clock, random }: NodeParts): Promise
   const { settings, clusterId } = plan;
   const closing = new AsyncDisposableStack();
   const lifetime = new AbortController();
-  const metadata = closing.use(await LmdbMetadata.open({ folder: plan.indexFolder }));
+  const index = closing.use(await openIndex({ layout: plan.indexLayout, log }));
+  const metadata = index.store;
   const stores = new Map<string, DiskStore>();
   for (const { path, diskId } of plan.folders) {
     const store = closing.use(
@@ -79,6 +82,7 @@ export async function openNode({ plan, log, clock, random }: NodeParts): Promise
           classes,
           clusterId,
           layer: objects,
+          snapshot: async () => index.maintain(),
           clock,
           log,
           trashRetentionMs: settings.trashRetention,
@@ -90,6 +94,7 @@ export async function openNode({ plan, log, clock, random }: NodeParts): Promise
     takeOver: async () => {
       for (const store of stores.values()) await store.recover();
     },
+    fault: () => metadata.fault,
     jobs: () => keeper?.status() ?? [],
     measure: async (metrics) => {
       for (const [disk, store] of stores) {

@@ -1,8 +1,8 @@
 /** Role `all`: one machine from its settings to the first screen, and back down in good order. */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { isatty } from "node:tty";
-import { createLog } from "#lib/log.ts";
+import { createLog, type Logger } from "#lib/log.ts";
 import { systemRandom } from "#lib/random.ts";
 import { parseAddress, reachableUrl } from "#local/address.ts";
 import { banner } from "#local/banner.ts";
@@ -12,8 +12,10 @@ import { type FoundFolder, findFolders, joinFolder } from "#local/machine.ts";
 import type { FolderPlan, WorkerPlan } from "#local/messages.ts";
 import { EXIT_CONFIGURATION, listenFault, OperatorFault } from "#local/operator-fault.ts";
 import { Supervisor } from "#local/supervisor.ts";
-import { LmdbMetadata } from "#metadata/lmdb.ts";
-import { endAllSessions, endSession } from "#metadata/sessions.ts";
+import type { IndexLayout } from "#metadata/index-layout.ts";
+import { type LocalIndex, openIndex } from "#metadata/index-log.ts";
+import { recoverIndex } from "#metadata/index-recovery.ts";
+import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { changeMap } from "#placement/change-map.ts";
 import type { PlacedDisk, PlacementMap } from "#placement/placement-map.ts";
 import { GROUP_COUNT_DEFAULT } from "#placement/placement-map.ts";
@@ -28,10 +30,11 @@ export async function runMachine(settings: Settings, version: string): Promise<v
   const found = await findFolders(settings.folders, closing);
   const clusterId =
     found.find((folder) => folder.clusterId)?.clusterId ?? systemRandom.bytes(16).toString("hex");
-  const indexFolder = join(found[0]?.path ?? "", "metadata");
-  const metadata = closing.use(await LmdbMetadata.open({ folder: indexFolder }));
+  const index = await openMachineIndex(found, settings, log);
+  closing.use(index.local);
+  const metadata = index.local.store;
   // No process of an earlier start is left: the folders' locks are ours.
-  await endAllSessions(metadata);
+  await metadata.endAllSessions();
   const { folders, map, notes, codec } = await placeFolders({
     found,
     settings,
@@ -50,7 +53,7 @@ export async function runMachine(settings: Settings, version: string): Promise<v
     settings,
     clusterId,
     folders,
-    indexFolder,
+    indexLayout: index.layout,
     credentials,
     codec: codec.name,
   });
@@ -61,7 +64,7 @@ export async function runMachine(settings: Settings, version: string): Promise<v
     admin,
     drainMs: settings.drain,
     notes: () => notes,
-    endSession: (session) => endSession(metadata, session),
+    endSession: (session) => metadata.endSession(session),
     log,
   });
   const stopSignal = nextStopSignal();
@@ -91,6 +94,32 @@ export async function runMachine(settings: Settings, version: string): Promise<v
   log.flush();
 }
 
+/**
+ * The index survives the loss of as many folders as the objects do. An empty folder beside known ones may be a
+ * disk that is not mounted: it holds no copy of the index before it has its place, or the operator says so.
+ */
+async function openMachineIndex(
+  found: readonly FoundFolder[],
+  settings: Settings,
+  log: Logger,
+): Promise<{ layout: IndexLayout; local: LocalIndex }> {
+  const known = found.filter(
+    ({ diskId, path }) => diskId !== undefined || isReplaced(path, settings),
+  );
+  const folders = (known.length === 0 ? found : known).map(({ path }) => path);
+  const { mayLose } = chooseCodec(settings.storageClass, found.length);
+  const layout = await recoverIndex({
+    folders,
+    copies: Math.min(folders.length, mayLose + 1),
+    log,
+  });
+  return { layout, local: await openIndex({ layout, log }) };
+}
+
+function isReplaced(path: string, settings: Settings): boolean {
+  return settings.replace.some((replaced) => resolve(replaced) === path);
+}
+
 interface Placed {
   readonly folders: readonly FolderPlan[];
   readonly map: PlacementMap;
@@ -108,18 +137,17 @@ async function placeFolders({
   found: readonly FoundFolder[];
   settings: Settings;
   clusterId: string;
-  metadata: LmdbMetadata;
+  metadata: MetadataStore;
 }): Promise<Placed> {
   const stored = await metadata.get(MAP_KEY);
   const old = stored && decodeMap(stored.value);
-  const replaced = new Set(settings.replace.map((path) => join(path)));
   const folders: FolderPlan[] = [];
   const notes: string[] = [];
   let disks: PlacedDisk[] = [...(old?.disks ?? [])];
   for (const folder of found) {
     if (folder.diskId === undefined) {
       const lost = disks.find(({ label }) => label === folder.path);
-      if (lost !== undefined && !replaced.has(folder.path)) {
+      if (lost !== undefined && !isReplaced(folder.path, settings)) {
         notes.push(
           `degraded: ${folder.path} is empty, and was a disk; mount it, or start with --replace ${folder.path} to have it filled again`,
         );

@@ -25,6 +25,8 @@ const AUTH_ERRORS = new Set([
   "AuthorizationQueryParametersError",
 ]);
 
+const FAULT_CHECK_MS = 1000;
+
 /** Runs until the supervisor tells it to drain. */
 export async function runWorker(): Promise<void> {
   const plan = await askForPlan();
@@ -83,14 +85,25 @@ export async function runWorker(): Promise<void> {
   });
   // The supervisor is gone: nobody would start this process again or end its session.
   process.on("disconnect", () => process.exit(1));
+  const watch = setInterval(() => endOnFault(node, log), FAULT_CHECK_MS);
   const address = parseAddress(settings.address);
   await listen(server, address.port, address.host);
   tell({ kind: "ready" });
   await stopped.promise;
+  clearInterval(watch);
   await gateway.drain(AbortSignal.timeout(settings.drain));
   await node[Symbol.asyncDispose]();
   log.flush();
   process.exit(0);
+}
+
+/** The supervisor starts another process, which finds the index as it durably is. */
+function endOnFault(node: LocalNode, log: ReturnType<typeof createLog>): void {
+  const fault = node.fault();
+  if (fault === undefined) return;
+  log.error({ err: fault }, "The index takes no more commits from this process: ending it");
+  log.flush();
+  process.exit(1);
 }
 
 async function askForPlan(): Promise<WorkerPlan> {

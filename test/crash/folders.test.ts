@@ -32,6 +32,7 @@ const SIZES = [
   9 * MIB + 17,
   64 * MIB,
 ];
+const VERSION_SIZES = [10, 300_000, 5 * MIB];
 const REPAIR_TIMEOUT_MS = 120_000;
 
 test("with ec-4+2 on six folders any two may go, be replaced and repaired, and two others go", async () => {
@@ -48,8 +49,8 @@ test("with ec-4+2 on six folders any two may go, be replaced and repaired, and t
   let server = await start();
   let client = server.client();
   const stored = await fill(client);
-  const upload = await openUpload(client);
   expect(await diskUse(folders, stored.largeBytes)).toBeLessThan(1.65);
+  const upload = await openUpload(client);
   await server.kill();
 
   await loseFolders(folders, [0, 3]);
@@ -105,7 +106,7 @@ async function fill(client: S3Client): Promise<Stored> {
     await client.send(new PutObjectCommand({ Bucket: "folders", Key: `size-${size}`, Body: body }));
   }
   const versions: { versionId: string; hash: string }[] = [];
-  for (const size of [10, 300_000, 5 * MIB]) {
+  for (const size of VERSION_SIZES) {
     const body = randomBytes(size);
     const { VersionId = "" } = await client.send(
       new PutObjectCommand({ Bucket: "folders-versioned", Key: "versioned", Body: body }),
@@ -115,7 +116,9 @@ async function fill(client: S3Client): Promise<Stored> {
   return {
     hashes,
     versions,
-    largeBytes: SIZES.filter((size) => size >= MIB).reduce((sum, size) => sum + size, 5 * MIB),
+    largeBytes: [...SIZES, ...VERSION_SIZES]
+      .filter((size) => size >= 128 * 1024)
+      .reduce((sum, size) => sum + size, 0),
   };
 }
 
