@@ -69,25 +69,23 @@ export class FaultyDisk implements Disk {
   /** The disk as one process sees it: after the next crash or kill, whatever it still tries fails. */
   mount(): Disk {
     const generation = this.#generation;
-    const bound =
-      <A extends unknown[], T>(kind: string, work: (...args: A) => Promise<T>) =>
-      async (...args: A): Promise<T> => {
-        if (generation !== this.#generation) throw systemError("EBADF", kind, "");
-        const result = await work.apply(this, args);
-        if (generation !== this.#generation) throw systemError("EBADF", kind, "");
-        return result;
-      };
+    const alive = async <T>(work: () => Promise<T>): Promise<T> => {
+      if (generation !== this.#generation) throw systemError("EBADF", "call", "");
+      const result = await work();
+      if (generation !== this.#generation) throw systemError("EBADF", "call", "");
+      return result;
+    };
     return {
       root: undefined,
-      open: bound("open", this.open),
-      readFile: bound("readFile", this.readFile),
-      writeFile: bound("writeFile", this.writeFile),
-      list: bound("list", this.list),
-      makeFolder: bound("makeFolder", this.makeFolder),
-      remove: bound("remove", this.remove),
-      syncFolder: bound("syncFolder", this.syncFolder),
-      lock: bound("lock", this.lock),
-      space: bound("space", this.space),
+      open: (path, mode) => alive(() => this.open(path, mode)),
+      readFile: (path) => alive(() => this.readFile(path)),
+      writeFile: (path, bytes) => alive(() => this.writeFile(path, bytes)),
+      list: (folder) => alive(() => this.list(folder)),
+      makeFolder: (path) => alive(() => this.makeFolder(path)),
+      remove: (path) => alive(() => this.remove(path)),
+      syncFolder: (path) => alive(() => this.syncFolder(path)),
+      lock: (path) => alive(() => this.lock(path)),
+      space: () => alive(() => this.space()),
     };
   }
 

@@ -4,41 +4,51 @@ import { SeededRandom } from "#lib/random.ts";
 import { Workload } from "#storage/testing/workload.ts";
 
 /** More with STORAGE_CRASH_SEEDS, for a long run. */
-const SEEDS = Number(process.env["STORAGE_CRASH_SEEDS"] ?? 3);
+const SEEDS = Number(process.env["STORAGE_CRASH_SEEDS"] ?? 1);
 
-/** Runs the seed's workload and cuts the power at that disk call; answers how many calls there were. */
-async function crashAt(
-  seed: number,
-  call: number,
-  how: "crash" | "kill",
-): Promise<{ calls: number; faults: string[] }> {
-  const disk = new FaultyDisk({ random: new SeededRandom(seed * 7919 + call) });
-  const workload = new Workload(disk, new SeededRandom(seed));
-  await workload.open();
-  const first = disk.calls;
+/** Stops the workload at the disk's nth call from now. */
+function stopAt(disk: FaultyDisk, workload: Workload, call: number, how: "crash" | "kill"): void {
+  const last = disk.calls + call;
   disk.fault = (kind, path) => {
-    if (disk.calls - first !== call) return undefined;
-    disk[how]();
+    if (disk.calls !== last) return undefined;
+    workload.stop(how);
     return { error: systemError("EIO", kind, path) };
   };
-  await workload.run(40);
-  const calls = disk.calls - first;
-  disk.fault = undefined;
-  if (calls < call) disk[how]();
-  await workload.open();
-  const faults = [...(await workload.check()), ...(await workload.checkFigures())];
-  await workload.close();
-  return { calls, faults };
 }
 
-describe.each(["crash", "kill"] as const)("after a %s at any disk call", (how) => {
-  test("every acknowledged shard is there, no removed one, none by half", async () => {
+async function faultsOf(workload: Workload): Promise<string[]> {
+  return [...(await workload.check()), ...(await workload.checkFigures())];
+}
+
+describe.each([
+  ["the power is cut", "crash", "the index falls back", true],
+  ["the power is cut", "crash", "the index is lost", false],
+  ["the processes are killed", "kill", "the index stays", true],
+] as const)("when %s (%s) and %s", (_what, how, _index, keepsIndex) => {
+  /** Answers how many disk calls the seed's workload makes when nothing stops it. */
+  async function stopped(seed: number, call: number): Promise<{ calls: number; faults: string[] }> {
+    const disk = new FaultyDisk({ random: new SeededRandom(seed * 7919 + call) });
+    const workload = new Workload(disk, new SeededRandom(seed), { keepsIndex });
+    await workload.open();
+    const first = disk.calls;
+    stopAt(disk, workload, call, how);
+    await workload.run(40);
+    const calls = disk.calls - first;
+    disk.fault = undefined;
+    if (calls < call) workload.stop(how);
+    await workload.open();
+    const faults = await faultsOf(workload);
+    await workload.close();
+    return { calls, faults };
+  }
+
+  test("at any disk call, every acknowledged shard is there, no removed one, none by half", async () => {
     const found: string[] = [];
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const { calls } = await crashAt(seed, Number.POSITIVE_INFINITY, how);
+      const { calls } = await stopped(seed, Number.POSITIVE_INFINITY);
       expect(calls).toBeGreaterThan(50);
       for (let call = 1; call <= calls; call++) {
-        const { faults } = await crashAt(seed, call, how);
+        const { faults } = await stopped(seed, call);
         found.push(...faults.map((fault) => `seed ${seed}, call ${call}: ${fault}`));
       }
     }
@@ -46,39 +56,32 @@ describe.each(["crash", "kill"] as const)("after a %s at any disk call", (how) =
   });
 });
 
-test("crash after crash, also while recovering, nothing acknowledged is lost or comes back", async () => {
-  const found: string[] = [];
-  for (let seed = 1; seed <= SEEDS * 8; seed++) {
-    const random = new SeededRandom(seed + 5_000);
-    const disk = new FaultyDisk({ random });
-    const workload = new Workload(disk, random);
-    await workload.open();
-    for (let round = 0; round < 12; round++) {
-      const until = disk.calls + Math.floor(random.fraction() * 200);
-      const how = random.fraction() < 0.7 ? "crash" : "kill";
-      disk.fault = (kind, path) => {
-        if (disk.calls !== until) return undefined;
-        disk[how]();
-        return { error: systemError("EIO", kind, path) };
-      };
-      await workload.run(30);
-      disk.fault = undefined;
-      disk[how]();
-      // Recovery itself is cut off now and then.
-      const recoveryEnd = disk.calls + Math.floor(random.fraction() * 60);
-      disk.fault = (kind, path) => {
-        if (disk.calls !== recoveryEnd) return undefined;
-        disk.crash();
-        return { error: systemError("EIO", kind, path) };
-      };
-      await workload.open().catch(() => undefined);
-      disk.fault = undefined;
-      disk.crash();
+test.each([true, false])(
+  "crash after crash, also while recovering, nothing acknowledged is lost or comes back (index kept: %s)",
+  async (keepsIndex) => {
+    const found: string[] = [];
+    for (let seed = 1; seed <= SEEDS * 3; seed++) {
+      const random = new SeededRandom(seed + 5_000);
+      const disk = new FaultyDisk({ random });
+      const workload = new Workload(disk, random, { keepsIndex });
       await workload.open();
-      const faults = [...(await workload.check()), ...(await workload.checkFigures())];
-      found.push(...faults.map((fault) => `seed ${seed}, round ${round}: ${fault}`));
+      for (let round = 0; round < 12; round++) {
+        const how = random.fraction() < 0.7 ? "crash" : "kill";
+        stopAt(disk, workload, Math.floor(random.fraction() * 200), how);
+        await workload.run(30);
+        disk.fault = undefined;
+        workload.stop(how);
+        // Recovery itself is cut off now and then.
+        stopAt(disk, workload, Math.floor(random.fraction() * 60), "crash");
+        await workload.open().catch(() => undefined);
+        disk.fault = undefined;
+        workload.stop("crash");
+        await workload.open();
+        const faults = await faultsOf(workload);
+        found.push(...faults.map((fault) => `seed ${seed}, round ${round}: ${fault}`));
+      }
+      await workload.close();
     }
-    await workload.close();
-  }
-  expect(found).toEqual([]);
-});
+    expect(found).toEqual([]);
+  },
+);

@@ -11,6 +11,7 @@ import { checksummedBlock, ShardDigest } from "#shards/digest.ts";
 import type { ShardId } from "#shards/shard-store.ts";
 import { prepareDisk } from "#storage/disk-identity.ts";
 import { type DiskStore, openDiskStore } from "#storage/disk-store.ts";
+import { LaggingIndex } from "#storage/testing/lagging-index.ts";
 import { CLUSTER } from "#storage/testing/stores.ts";
 
 const { signal } = new AbortController();
@@ -36,30 +37,41 @@ const OPTIONS = {
 export class Workload {
   readonly #disk: FaultyDisk;
   readonly #random: SeededRandom;
+  readonly #keepsIndex: boolean;
   readonly #known: Known[] = [];
-  #store: DiskStore | undefined;
+  #index = new LaggingIndex();
+  #stores: DiskStore[] = [];
 
-  constructor(disk: FaultyDisk, random: SeededRandom) {
+  /** `keepsIndex`: a power cut takes the index back somewhat; else it is lost whole and made anew. */
+  constructor(disk: FaultyDisk, random: SeededRandom, { keepsIndex }: { keepsIndex: boolean }) {
     this.#disk = disk;
     this.#random = random;
+    this.#keepsIndex = keepsIndex;
   }
 
+  /** Two stores, as two worker processes have them. */
   async open(): Promise<void> {
     const disk = this.#disk.mount();
     await prepareDisk(disk, { clusterId: CLUSTER, random: this.#random });
-    this.#store = await openDiskStore({
-      disk,
-      clusterId: CLUSTER,
-      clock: STILL,
-      log: silentLog,
-      random: this.#random,
-      options: OPTIONS,
-    });
+    const index = this.#index;
+    const parts = { disk, clusterId: CLUSTER, clock: STILL, log: silentLog, index };
+    const random = this.#random;
+    this.#stores = [];
+    for (let count = 0; count < 2; count++) {
+      this.#stores.push(await openDiskStore({ ...parts, random, options: OPTIONS }));
+    }
   }
 
   async close(): Promise<void> {
-    await this.#store?.[Symbol.asyncDispose]();
-    this.#store = undefined;
+    for (const store of this.#stores) await store[Symbol.asyncDispose]();
+    this.#stores = [];
+  }
+
+  /** The machine goes down, or only the processes. */
+  stop(how: "crash" | "kill"): void {
+    this.#disk[how]();
+    if (!this.#keepsIndex) this.#index = new LaggingIndex();
+    else this.#index = how === "crash" ? this.#index.crash(this.#random) : this.#index.kill();
   }
 
   /** Runs steps, several at once, until all are done or the disk has crashed. */
@@ -223,8 +235,9 @@ export class Workload {
   }
 
   #require(): DiskStore {
-    if (this.#store === undefined) throw new Error("The store is not open");
-    return this.#store;
+    const store = this.#stores[Math.floor(this.#random.fraction() * this.#stores.length)];
+    if (store === undefined) throw new Error("No store is open");
+    return store;
   }
 }
 
