@@ -6,7 +6,7 @@ export interface AdminSource {
   /** How many processes serve, of how many that should. */
   processes(): { readonly ready: number; readonly wanted: number };
   /** What keeps it from being ready, or degrades it, a line each. */
-  notes(): readonly string[];
+  notes(): Promise<readonly string[]>;
   /** A report from every worker: metrics as JSON, and jobs. */
   reports(): Promise<readonly { readonly metrics: object; readonly jobs: readonly unknown[] }[]>;
 }
@@ -50,7 +50,7 @@ async function answer(method: string, path: string, source: AdminSource): Promis
     case "/minio/health/ready":
     case "/minio/health/cluster": {
       const { ready, wanted } = source.processes();
-      const notes = source.notes().map((note) => `${note}\n`);
+      const notes = (await source.notes()).map((note) => `${note}\n`);
       return {
         status: ready > 0 ? 200 : 503,
         type: TEXT,

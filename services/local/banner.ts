@@ -9,6 +9,8 @@ export interface BannerFacts {
   readonly codec: string;
   /** How many folders may be lost. */
   readonly mayLose: number;
+  /** Of the placement map, those that are missing now included. */
+  readonly disks: number;
   readonly workers: number;
   readonly region: string | undefined;
   readonly credentials: Credentials;
@@ -41,8 +43,11 @@ export function banner(facts: BannerFacts): string {
   return `${lines.join("\n")}\n`;
 }
 
-function redundancy({ mayLose, folders }: BannerFacts): string {
-  if (mayLose > 0) return `any ${mayLose} of ${folders.length} folders may be lost`;
+function redundancy({ mayLose, folders, disks }: BannerFacts): string {
+  const missing = disks - folders.length;
+  if (missing > 0)
+    return `any ${mayLose} of ${disks} folders may be lost, and ${missing} ARE MISSING`;
+  if (mayLose > 0) return `any ${mayLose} of ${disks} folders may be lost`;
   return "ONE copy; the loss of this folder is the loss of the data. Give more folders to survive a disk";
 }
 

@@ -2,9 +2,11 @@
  * Prepares the folders of one machine before any worker opens them: each is locked, known as a disk of one
  * cluster, and has its place in the placement map. Runs once at each start, in the supervising process.
  */
+
+import { existsSync } from "node:fs";
 import { access, constants, mkdir } from "node:fs/promises";
-import { resolve } from "node:path";
-import type { Disk } from "#lib/disk.ts";
+import { join, resolve } from "node:path";
+import type { Disk, DiskLock } from "#lib/disk.ts";
 import type { Random } from "#lib/random.ts";
 import { systemDisk } from "#lib/system-disk.ts";
 import type { FolderPlan } from "#local/messages.ts";
@@ -21,7 +23,7 @@ export interface FoundFolder {
 
 const LOCK_FILE = "in-use.lock";
 
-/** Makes the folders that are missing, takes their locks, and reads whose they are. */
+/** Takes the folders' locks and reads whose they are. One that is missing beside known ones may be a disk that is not mounted: it is not made here. */
 export async function findFolders(
   paths: readonly string[],
   closing: AsyncDisposableStack,
@@ -34,18 +36,15 @@ export async function findFolders(
       EXIT_CONFIGURATION,
     );
   }
+  const isFirstStart = !absolute.some((path) => existsSync(join(path, "disk.json")));
   const found: FoundFolder[] = [];
   for (const path of absolute) {
-    await makeWritable(path);
     const disk = systemDisk(path);
-    const lock = await disk.lock(LOCK_FILE);
-    if (lock === undefined) {
-      throw new OperatorFault(
-        `Cannot use ${path}: another Anybucket is running on it`,
-        EXIT_CONFIGURATION,
-      );
+    if (!isFirstStart && !existsSync(path)) {
+      found.push({ path, disk, diskId: undefined, clusterId: undefined });
+      continue;
     }
-    closing.use(lock);
+    closing.use(await takeFolder(path, disk));
     const identity = await refusing(path, () => readIdentity(disk));
     found.push({ path, disk, diskId: identity?.diskId, clusterId: identity?.clusterId });
   }
@@ -56,12 +55,28 @@ export async function findFolders(
 /** Makes an empty folder a disk of the cluster. */
 export async function joinFolder(
   folder: FoundFolder,
-  { clusterId, random }: { clusterId: string; random: Random },
+  {
+    clusterId,
+    random,
+    closing,
+  }: { clusterId: string; random: Random; closing: AsyncDisposableStack },
 ): Promise<FolderPlan> {
+  if (!existsSync(folder.path)) closing.use(await takeFolder(folder.path, folder.disk));
   const identity = await refusing(folder.path, () =>
     prepareDisk(folder.disk, { clusterId, random }),
   );
   return { path: folder.path, diskId: identity.diskId };
+}
+
+/** Makes the folder where there is none, and sees to it that nobody else runs on it. */
+async function takeFolder(path: string, disk: Disk): Promise<DiskLock> {
+  await makeWritable(path);
+  const lock = await refusing(path, () => disk.lock(LOCK_FILE));
+  if (lock !== undefined) return lock;
+  throw new OperatorFault(
+    `Cannot use ${path}: another Anybucket is running on it`,
+    EXIT_CONFIGURATION,
+  );
 }
 
 async function makeWritable(path: string): Promise<void> {

@@ -19,8 +19,10 @@ import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { changeMap } from "#placement/change-map.ts";
 import type { PlacedDisk, PlacementMap } from "#placement/placement-map.ts";
 import { GROUP_COUNT_DEFAULT } from "#placement/placement-map.ts";
-import { decodeMap, MAP_KEY } from "#placement/placement-record.ts";
+import { DIRTY_MARKS, decodeMap, MAP_KEY } from "#placement/placement-record.ts";
 import type { Settings } from "#settings.ts";
+
+const MARKS_COUNTED = 1000;
 
 export async function runMachine(settings: Settings, version: string): Promise<void> {
   const log = createLog({ level: settings.logLevel, format: settings.logFormat });
@@ -63,7 +65,7 @@ export async function runMachine(settings: Settings, version: string): Promise<v
     bootId: systemRandom.bytes(4).toString("hex"),
     admin,
     drainMs: settings.drain,
-    notes: () => notes,
+    notes: async () => [...notes, ...(await repairNotes(metadata))],
     endSession: (session) => metadata.endSession(session),
     log,
   });
@@ -78,6 +80,7 @@ export async function runMachine(settings: Settings, version: string): Promise<v
       folders: folders.map(({ path }) => path),
       codec: codec.name,
       mayLose: codec.mayLose,
+      disks: map.disks.length,
       workers: settings.workers,
       region: settings.region,
       credentials,
@@ -133,11 +136,13 @@ async function placeFolders({
   settings,
   clusterId,
   metadata,
+  closing,
 }: {
   found: readonly FoundFolder[];
   settings: Settings;
   clusterId: string;
   metadata: MetadataStore;
+  closing: AsyncDisposableStack;
 }): Promise<Placed> {
   const stored = await metadata.get(MAP_KEY);
   const old = stored && decodeMap(stored.value);
@@ -149,13 +154,13 @@ async function placeFolders({
       const lost = disks.find(({ label }) => label === folder.path);
       if (lost !== undefined && !isReplaced(folder.path, settings)) {
         notes.push(
-          `degraded: ${folder.path} is empty, and was a disk; mount it, or start with --replace ${folder.path} to have it filled again`,
+          `degraded: the disk of ${folder.path} is missing; mount it, or start with --replace ${folder.path} to have an empty one filled`,
         );
         continue;
       }
       disks = disks.filter((disk) => disk !== lost);
     }
-    const plan = await joinFolder(folder, { clusterId, random: systemRandom });
+    const plan = await joinFolder(folder, { clusterId, random: systemRandom, closing });
     folders.push(plan);
     disks = disks.filter(({ id }) => id !== plan.diskId);
     disks.push(placedDisk(plan));
@@ -168,6 +173,14 @@ async function placeFolders({
     groupCount: GROUP_COUNT_DEFAULT,
   });
   return { folders, map, notes, codec };
+}
+
+/** Marks are there from the moment a disk is replaced, or misses a write, until repair has seen to it. */
+async function repairNotes(metadata: MetadataStore): Promise<readonly string[]> {
+  const { entries } = await metadata.range({ ...DIRTY_MARKS, limit: MARKS_COUNTED });
+  if (entries.length === 0) return [];
+  const most = entries.length === MARKS_COUNTED ? "at least " : "";
+  return [`degraded: repair has ${most}${entries.length} places to look at; see /jobs`];
 }
 
 function placedDisk({ diskId, path }: FolderPlan): PlacedDisk {

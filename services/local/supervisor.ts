@@ -18,7 +18,7 @@ export interface SupervisorOptions {
   readonly bootId: string;
   readonly admin: ListenAddress;
   readonly drainMs: number;
-  readonly notes: () => readonly string[];
+  readonly notes: () => Promise<readonly string[]>;
   /** Called when a worker has been reaped: its session can never commit again. */
   readonly endSession: (session: string) => Promise<void>;
   readonly log: Logger;
