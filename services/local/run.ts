@@ -42,6 +42,7 @@ export async function runMachine(settings: Settings, version: string): Promise<v
     settings,
     clusterId,
     metadata,
+    closing,
   });
   const credentials = await loadCredentials(
     settings,
