@@ -65,7 +65,7 @@ function declareSettings(read: SettingsReader) {
     legacySignatures: read.boolean(
       "LEGACY_SIGNATURES",
       false,
-      "Accept HMAC-SHA1 signatures of browser forms",
+      "Accept Signature Version 2 (HMAC-SHA1) too: headers, presigned URLs and browser forms",
     ),
     storageClass: read.text(
       "STORAGE_CLASS",

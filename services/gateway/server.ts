@@ -173,8 +173,9 @@ export class Gateway {
   #authenticate(exchange: Exchange, { operation }: Match): void {
     const { method, target, sent } = exchange;
     const { rawPath, rawQuery } = target;
+    const hostedBucket = exchange.isVirtualHost ? exchange.bucketName : undefined;
     const streams = operation.streams === true;
-    const request = { method, rawPath, rawQuery, headers: sent, streams };
+    const request = { method, rawPath, rawQuery, hostedBucket, headers: sent, streams };
     const authentication = authenticate(request, this.#verifier());
     exchange.identify(authentication);
     exchange.openBodyWith((onFirstRead) =>
@@ -185,12 +186,11 @@ export class Gateway {
   /** A form's fields stand for headers, so that it is read up to its file to learn who sends it. */
   async #authenticateForm(exchange: Exchange): Promise<void> {
     const { target, sent, bucketName } = exchange;
-    const { legacySignatures } = this.#parts.settings;
     const source = new StreamSource(exchange.incoming, () => exchange.sendContinue());
     const form = await openForm(source, sent.get("content-type"));
     const authentication = authenticateForm(
       { rawQuery: target.rawQuery, authorization: sent.get("authorization"), bucketName, form },
-      { ...this.#verifier(), legacySignatures },
+      this.#verifier(),
     );
     exchange.identify(authentication);
     exchange.openBodyWith(() => openFormFile(form.file, authentication));
@@ -198,7 +198,8 @@ export class Gateway {
 
   #verifier(): Verifier {
     const { users, settings, clock } = this.#parts;
-    return { users, keys: this.#keys, region: settings.region, nowMs: clock.now() };
+    const { region, legacySignatures } = settings;
+    return { users, keys: this.#keys, region, legacySignatures, nowMs: clock.now() };
   }
 
   async #loadBucket(exchange: Exchange): Promise<void> {

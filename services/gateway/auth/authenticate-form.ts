@@ -1,11 +1,11 @@
 /** Who sends a browser form, proved by the signature of its policy. */
-import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Caller, User } from "#access/users.ts";
 import { parseBasicDate } from "#gateway/auth/amz-date.ts";
 import { type Authentication, twoMechanisms, type Verifier } from "#gateway/auth/authenticate.ts";
 import { unsupportedMechanism } from "#gateway/auth/authorization-header.ts";
 import { ALGORITHM, parseParameters } from "#gateway/auth/canonical-request.ts";
 import { parseCredential } from "#gateway/auth/credential.ts";
+import { hasSignedLegacy } from "#gateway/auth/legacy-signature.ts";
 import type { PostForm } from "#gateway/auth/multipart-form.ts";
 import { UNSIGNED } from "#gateway/auth/payload.ts";
 import { checkPolicy } from "#gateway/auth/post-policy.ts";
@@ -27,10 +27,9 @@ export interface FormAuthentication extends Authentication {
   readonly fileSizes: SizeRange;
 }
 
-/** `legacySignatures`: whether the older form, signed with HMAC-SHA1, will do. */
 export function authenticateForm(
   { rawQuery, authorization, bucketName, form }: FormRequest,
-  verifier: Verifier & { readonly legacySignatures: boolean },
+  verifier: Verifier,
 ): FormAuthentication {
   if (authorization) throw twoMechanisms(authorization);
   if (querySignature(parseParameters(rawQuery))) throw twoMechanisms("");
@@ -64,10 +63,7 @@ function withKey({ fields, fileName }: PostForm): ReadonlyMap<string, string> {
   return new Map([...fields, ["key", named]]);
 }
 
-function callerOf(
-  fields: ReadonlyMap<string, string>,
-  verifier: Verifier & { readonly legacySignatures: boolean },
-): Caller {
+function callerOf(fields: ReadonlyMap<string, string>, verifier: Verifier): Caller {
   const isVersion4 = VERSION_4_FIELDS.some((name) => fields.has(name));
   const isVersion2 = fields.has("awsaccesskeyid") || fields.has("signature");
   if (isVersion4 && isVersion2) throw twoMechanisms("");
@@ -127,11 +123,9 @@ function verifyVersion2(fields: ReadonlyMap<string, string>, { users }: Verifier
   const policy = required(fields, "policy");
   const user = users.byAccessKey(accessKey);
   if (!user) throw unknownKey(accessKey);
-  const expected = createHmac("sha1", user.secretKey).update(policy).digest("base64");
-  const isSame =
-    signature.length === expected.length &&
-    timingSafeEqual(Buffer.from(signature, "latin1"), Buffer.from(expected, "latin1"));
-  if (!isSame) throw wrongSignature({ accessKey, policy, signature });
+  if (!hasSignedLegacy(user.secretKey, policy, signature)) {
+    throw wrongSignature({ accessKey, policy, signature });
+  }
   return user;
 }
 

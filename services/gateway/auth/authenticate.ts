@@ -14,6 +14,11 @@ import {
   stringToSign,
 } from "#gateway/auth/canonical-request.ts";
 import {
+  authenticateLegacyHeader,
+  authenticateLegacyQuery,
+  isLegacyAuthorization,
+} from "#gateway/auth/legacy-authentication.ts";
+import {
   type ChunkSigning,
   type Payload,
   parsePayload,
@@ -39,6 +44,8 @@ export interface UnverifiedRequest {
   readonly rawPath: string;
   readonly rawQuery: string;
   readonly headers: RequestHeaders;
+  /** The bucket in the host's name; undefined where the path names it. */
+  readonly hostedBucket: string | undefined;
   /** Whether the operation takes aws-chunked bodies (its row's `streams`). */
   readonly streams: boolean;
 }
@@ -57,6 +64,8 @@ export interface Verifier {
   /** undefined: any. */
   readonly region: string | undefined;
   readonly nowMs: number;
+  /** Whether Signature Version 2 will do. */
+  readonly legacySignatures: boolean;
 }
 
 export function authenticate(request: UnverifiedRequest, verifier: Verifier): Authentication {
@@ -66,8 +75,14 @@ export function authenticate(request: UnverifiedRequest, verifier: Verifier): Au
   const authorization = headers.get("authorization");
   const inQuery = querySignature(parameters);
   if (authorization && inQuery) throw twoMechanisms(authorization);
-  if (inQuery === "version-2") throw unsupportedMechanism();
+  if (inQuery === "version-2") {
+    if (!verifier.legacySignatures) throw unsupportedMechanism();
+    return authenticateLegacyQuery(request, parameters, verifier);
+  }
   if (inQuery) return authenticateQuery(request, parameters, verifier);
+  if (authorization && verifier.legacySignatures && isLegacyAuthorization(authorization)) {
+    return authenticateLegacyHeader(request, { authorization, parameters }, verifier);
+  }
   if (authorization) return authenticateHeader(request, { parameters, authorization }, verifier);
   const value = headers.get("x-amz-content-sha256") ?? UNSIGNED_PAYLOAD;
   return {

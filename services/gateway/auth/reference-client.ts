@@ -103,18 +103,19 @@ const CONTENT_SHA256 = "x-amz-content-sha256";
 /** What the gateway makes of it. */
 export function received(
   request: WireRequest,
-  options: Partial<Verifier> & Pick<Partial<UnverifiedRequest>, "streams"> = {},
+  options: Partial<Verifier> & Pick<Partial<UnverifiedRequest>, "streams" | "hostedBucket"> = {},
 ): Authentication {
-  const { streams = false, ...verifier } = options;
+  const { streams = false, hostedBucket, ...verifier } = options;
   const { method, rawPath, rawQuery } = request;
   const headers = HeaderList.fromRaw(request.headers.flat());
   return authenticate(
-    { method, rawPath, rawQuery, headers, streams },
+    { method, rawPath, rawQuery, hostedBucket, headers, streams },
     {
       users: new UserTable([ALICE]),
       keys: new SigningKeys(),
       region: undefined,
       nowMs: NOW_MS,
+      legacySignatures: false,
       ...verifier,
     },
   );
