@@ -32,7 +32,7 @@ import {
   volumeOfKey,
 } from "#storage/index-rows.ts";
 import type { IndexStore } from "#storage/index-store.ts";
-import { type IndexParts, openIndex, ownerLockPath, recoverIndex } from "#storage/open-index.ts";
+import { type IndexParts, openIndex, recoverIndex } from "#storage/open-index.ts";
 import { DEFAULT_STORAGE_OPTIONS, type StorageOptions } from "#storage/options.ts";
 import { type RemoveRecord, recordBytes, type SealRecord } from "#storage/record.ts";
 import type { RecoveryReport } from "#storage/recovery.ts";
@@ -67,17 +67,10 @@ export async function openDiskStore(parts: DiskStoreParts): Promise<DiskStore> {
   await disk.makeFolder("volumes");
   await disk.makeFolder("locks");
   const owner = random.bytes(16).toString("hex");
-  const alive = await disk.lock(ownerLockPath(owner));
-  if (alive === undefined) throw new Error(`Cannot lock ${ownerLockPath(owner)}: it is taken`);
-  try {
-    const indexParts: IndexParts = { disk, identity, owner, clock, log };
-    const { index, report } = await openIndex(indexParts, parts.index);
-    const options = { ...DEFAULT_STORAGE_OPTIONS, ...parts.options };
-    return new DiskStore({ ...indexParts, index, alive, options, random, opened: report });
-  } catch (error) {
-    await alive[Symbol.asyncDispose]();
-    throw error;
-  }
+  const indexParts: IndexParts = { disk, identity, owner, clock, log };
+  const { index, report, alive } = await openIndex(indexParts, parts.index);
+  const options = { ...DEFAULT_STORAGE_OPTIONS, ...parts.options };
+  return new DiskStore({ ...indexParts, index, alive, options, random, opened: report });
 }
 
 interface Opened extends IndexParts {

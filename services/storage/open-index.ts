@@ -4,7 +4,6 @@
  * One process at a time does this, under a lock. A volume that is not closed has a living writer,
  * which keeps the index up to date itself, or a dead one, whose lock is free: then it is recovered.
  */
-import { join } from "node:path";
 import type { Clock } from "#lib/clock.ts";
 import type { Disk, DiskLock } from "#lib/disk.ts";
 import type { Logger } from "#lib/log.ts";
@@ -24,7 +23,7 @@ import {
   type IndexView,
   MemoryIndexStore,
 } from "#storage/index-store.ts";
-import { openLmdbIndexStore } from "#storage/lmdb-index-store.ts";
+import { MAIN_FOLDER, openLmdbIndexStore, RECENT_FOLDER } from "#storage/lmdb-index-store.ts";
 import { NEW_VOLUME, type RecoveryReport, readOwner, recoverVolumes } from "#storage/recovery.ts";
 import { findVolume, putVolume } from "#storage/shard-index.ts";
 import { volumeIdOf } from "#storage/volume.ts";
@@ -42,16 +41,20 @@ export interface IndexParts {
 }
 
 /** What opening found; `damage` is worth a scrub and a repair. */
+/** `alive` is held as long as this process may write volumes. */
 export async function openIndex(
   parts: IndexParts,
   given?: IndexStore,
-): Promise<{ index: IndexStore; report: RecoveryReport }> {
+): Promise<{ index: IndexStore; report: RecoveryReport; alive: DiskLock }> {
   return alone(parts, async () => {
     const index = given ?? (await openUsableIndex(parts));
     try {
       const report = await recoverDead(parts, index);
       await index.transact((rows) => rows.put(META_KEY, metaOf(parts.identity)));
-      return { index, report };
+      // Taken only now: until then this process has written nothing that others must believe.
+      const alive = await parts.disk.lock(ownerLockPath(parts.owner));
+      if (alive === undefined) throw new Error(`Cannot lock ${ownerLockPath(parts.owner)}`);
+      return { index, report, alive };
     } catch (error) {
       if (given === undefined) await index[Symbol.asyncDispose]();
       throw error;
@@ -64,7 +67,7 @@ export async function recoverIndex(parts: IndexParts, index: IndexStore): Promis
   return alone(parts, () => recoverDead(parts, index));
 }
 
-export function ownerLockPath(owner: string): string {
+function ownerLockPath(owner: string): string {
   return `locks/${owner}`;
 }
 
@@ -166,28 +169,37 @@ function isOwner(name: string): boolean {
 }
 
 async function openUsableIndex(parts: IndexParts): Promise<IndexStore> {
-  const { disk, identity, log } = parts;
+  const { disk, identity, owner, log } = parts;
   if (disk.root === undefined) return new MemoryIndexStore();
-  const path = join(disk.root, "index");
-  let fault: unknown = "it was made by another version, or for another disk";
-  try {
-    const index = openLmdbIndexStore(path);
-    if (isUsable(index, identity)) return index;
-    await index[Symbol.asyncDispose]();
-  } catch (error) {
-    fault = error;
-  }
   const dead = new DeadOwners(disk);
   try {
-    if (await dead.isAnyAlive(parts.owner)) {
-      throw new Error(`Cannot open the shard index in ${path}`, { cause: fault });
+    const isShared = await dead.isAnyAlive(owner);
+    // Never flushed, it cannot be believed once the processes that wrote it are gone.
+    if (!isShared) await disk.remove(RECENT_FOLDER);
+    let fault: unknown = "it was made by another version, or for another disk";
+    try {
+      const index = openLmdb(disk.root, parts);
+      if (isUsable(index, identity)) return index;
+      await index[Symbol.asyncDispose]();
+    } catch (error) {
+      fault = error;
     }
+    if (isShared) throw new Error(`Cannot open the shard index of ${disk.root}`, { cause: fault });
+    log.info({ folder: disk.root }, "Making the shard index from the volumes");
+    await disk.remove(MAIN_FOLDER);
+    await disk.remove(RECENT_FOLDER);
+    return openLmdb(disk.root, parts);
   } finally {
     await dead.release();
   }
-  log.info({ path }, "Making the shard index from the volumes");
-  await disk.remove("index");
-  return openLmdbIndexStore(path);
+}
+
+function openLmdb(root: string, { disk, clock, log }: IndexParts): IndexStore {
+  return openLmdbIndexStore(root, {
+    clock,
+    lockMoves: () => disk.lock("locks/index"),
+    onFault: (error) => log.error({ err: error }, "Cannot move rows of the shard index"),
+  });
 }
 
 function isUsable(index: IndexView, identity: DiskIdentity): boolean {

@@ -25,6 +25,7 @@ export interface ScannedRecord extends DecodedRecord {
 
 /** Read ahead of the scan: large enough for a disk's full speed. */
 const WINDOW_BYTES = 1024 * 1024;
+const SKIP_BYTES = 16 * 1024;
 
 export async function* scanVolume(
   file: DurableFile,
@@ -97,7 +98,9 @@ class Window {
   async at(offset: number, bytes: number): Promise<Buffer> {
     const wanted = Math.min(bytes, this.#end - offset);
     if (offset < this.#start || offset + wanted > this.#start + this.#length) {
-      await this.#load(offset, Math.max(wanted, WINDOW_BYTES));
+      // Past a payload that was skipped, only the next head is wanted.
+      const isNext = offset <= this.#start + this.#length;
+      await this.#load(offset, Math.max(wanted, isNext ? WINDOW_BYTES : SKIP_BYTES));
     }
     return this.#buffer.subarray(offset - this.#start, this.#length);
   }
