@@ -177,6 +177,7 @@ for (const https of [false, true]) {
           ...secure,
           "--aws-sigv4",
           "aws:amz:us-east-1:s3",
+          ...UNSIGNED_PAYLOAD,
           "--user",
           `${server.accessKey}:${server.secretKey}`,
           ...parameters,
