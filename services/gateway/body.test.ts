@@ -256,7 +256,7 @@ describe("digests that the client sends", () => {
     for (const malformed of ["", "sailorjerry", `${right[name]}=`, right[name]?.slice(4)]) {
       const outcome = await refusal(() => upload(body([TEXT], { [name]: malformed })));
       expect([outcome.code, outcome.message]).toEqual([
-        "InvalidRequest",
+        "BadDigest",
         `Value for ${name} header is invalid.`,
       ]);
     }
@@ -394,7 +394,7 @@ describe("aws-chunked (edge rule 1)", () => {
 
   test.each([
     ["a wrong checksum", { [trailer]: "AAAAAA==" }, {}, "BadDigest"],
-    ["a malformed checksum", { [trailer]: "sailorjerry" }, {}, "InvalidRequest"],
+    ["a malformed checksum", { [trailer]: "sailorjerry" }, {}, "BadDigest"],
     ["none, though announced", {}, {}, "MalformedTrailerError"],
     [
       "one not announced",

@@ -40,7 +40,7 @@ import type { Bucket } from "#objects/model.ts";
 import { type Multipart, toUpload } from "#objects/multipart.ts";
 import type { Content } from "#objects/new-version.ts";
 import type { Gone, Stored, Uploads } from "#objects/object-layer.ts";
-import { checksumOfParts, defaultType, digestOfList, md5OfParts } from "#objects/part-checksums.ts";
+import { checksumOfParts, digestOfList, md5OfParts } from "#objects/part-checksums.ts";
 import { type UploadEndings, uploadName, usedPartsOf } from "#objects/upload-endings.ts";
 import type { VersionWrites } from "#objects/version-writes.ts";
 
@@ -158,7 +158,7 @@ export class Completion {
     try {
       if (request.parts.length === 0) return { kind: "invalid-part", number: 0 };
       const parts = await this.#readParts(place, request.signal);
-      const listed = judgeParts(parts, request, held.record);
+      const listed = judgeParts(parts, request);
       if ("kind" in listed) return listed;
       const content = contentOf(listed, held.record, place.uploadId);
       const refusal = judgeWhole(content, request);
@@ -265,23 +265,19 @@ function isHeldBy(entry: Entry, nonce: Uint8Array): boolean {
   return Buffer.from(decodeUpload(entry.value).completing).equals(nonce);
 }
 
-/** The stored parts that the list names, in its order, or why it is refused. */
+/**
+ * The stored parts that the list names, in its order, or why it is refused. A part's checksum is compared where the list has it. AWS
+ * wants it there when the upload is composite; it was verified when the part came, so that its absence endangers nothing.
+ */
 function judgeParts(
   parts: ReadonlyMap<number, UploadPartRecord>,
   request: Request,
-  upload: UploadRecord,
 ): readonly ListedPart[] | Refusal {
-  const isComposite =
-    upload.checksumAlgorithm !== undefined &&
-    (upload.checksumType ?? defaultType(upload.checksumAlgorithm)) === "COMPOSITE";
   const listed: ListedPart[] = [];
-  let before = 0;
+  if (!isAscending(request.parts)) return { kind: "invalid-part-order" };
   for (const { number, etag, checksum } of request.parts) {
-    if (number <= before) return { kind: "invalid-part-order" };
-    before = number;
     const record = parts.get(number);
     if (record === undefined || record.etag !== etag) return { kind: "invalid-part", number };
-    if (checksum === undefined && isComposite) return { kind: "checksum-missing", number };
     if (
       checksum !== undefined &&
       (record.checksum?.algorithm !== checksum.algorithm ||
@@ -296,6 +292,16 @@ function judgeParts(
     return { kind: "part-too-small", number, size: record.size, etag: record.etag };
   }
   return listed;
+}
+
+/** Each part once: AWS refuses a number that comes twice as it does one out of order. */
+function isAscending(parts: Request["parts"]): boolean {
+  let before = 0;
+  for (const { number } of parts) {
+    if (number <= before) return false;
+    before = number;
+  }
+  return true;
 }
 
 function contentOf(

@@ -283,8 +283,6 @@ export interface Uploads {
     | { kind: "part-too-small"; number: number; size: number; etag: string }
     | { kind: "bad-checksum" }
     | { kind: "size-mismatch" }
-    /** Composite uploads need every part's checksum in the list. */
-    | { kind: "checksum-missing"; number: number }
   >;
 
   abort(request: {

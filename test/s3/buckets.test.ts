@@ -4,9 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   CreateBucketCommand,
+  type CreateBucketCommandInput,
   DeleteBucketCommand,
   DeleteBucketOwnershipControlsCommand,
   DeleteObjectCommand,
+  GetBucketAclCommand,
   GetBucketLocationCommand,
   GetBucketOwnershipControlsCommand,
   GetBucketVersioningCommand,
@@ -63,6 +65,24 @@ describe("creating", () => {
     const again = bob.send(new CreateBucketCommand({ Bucket }));
     expect(await refusalOf(again)).toBe("409 BucketAlreadyExists");
     await client.send(new DeleteObjectCommand({ Bucket, Key: "kept" }));
+  });
+
+  test("rule 16: one's own again with another ACL or ownership is refused, and stays as it is", async () => {
+    const ObjectOwnership = "ObjectWriter";
+    const Bucket = await freshBucket(client, { ObjectOwnership, ACL: "public-read" });
+    const again = (input: Partial<CreateBucketCommandInput>) =>
+      client.send(new CreateBucketCommand({ Bucket, ObjectOwnership, ...input }));
+    await again({ ACL: "public-read" });
+    for (const input of [
+      {},
+      { ACL: "public-read-write" },
+      { ACL: "public-read", ObjectOwnership: "BucketOwnerPreferred" },
+    ] as const) {
+      expect(await refusalOf(again(input))).toBe("409 BucketAlreadyExists");
+    }
+    const { Grants } = await client.send(new GetBucketAclCommand({ Bucket }));
+    const permissions = Grants?.map(({ Permission }) => Permission);
+    expect(permissions?.toSorted()).toEqual(["FULL_CONTROL", "READ"]);
   });
 
   test.each(["ab", "Upper", "under_score", "-dash", "192.168.5.4", "a..b", "xn--x"])(

@@ -134,6 +134,23 @@ test("rule 10: encoding-type=url spells keys so that every decoder reads them", 
   expect([other.status, other.code]).toEqual([400, "InvalidArgument"]);
 });
 
+test.each([
+  ["x\ny=z/é", "x&#xA;y=z/é"],
+  ["a b<&>", "a b&lt;&amp;&gt;"],
+  ["100%", "100%25"],
+  ["a+b", "a%2Bb"],
+  ["\u0001", "%01"],
+  ["😀", "%F0%9F%98%80"],
+])(
+  "rule 10: the first listing's prefix %j is read right decoded or not",
+  async (prefix, element) => {
+    const Bucket = await bucketWith("k");
+    const query = { "encoding-type": "url", prefix };
+    const answer = await sendSigned(server, { method: "GET", path: `/${Bucket}`, query });
+    expect(elementOf(answer.text, "Prefix")).toBe(element);
+  },
+);
+
 test("rule 12: only keys that were written appear", async () => {
   const Bucket = await bucketWith("deep/down/below");
   expect((await walk({ Bucket })).names).toEqual(["deep/down/below"]);

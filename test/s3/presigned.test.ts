@@ -1,4 +1,5 @@
 /** URLs that carry their own signature, and the answers to signatures that are wrong. */
+import { createHmac } from "node:crypto";
 import { GetObjectCommand, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -126,4 +127,44 @@ describe("rule 24: signatures", () => {
       expect([answer.status, answer.code]).toEqual([400, "AuthorizationHeaderMalformed"]);
     }
   });
+});
+
+test("URLs of Signature Version 2 are good only where the operator says so, by path and by host", async () => {
+  const expires = String(Math.ceil(Date.now() / 1000) + 60);
+  const url = (target: TestServer, method: string, resource: string) => ({
+    AWSAccessKeyId: target.accessKey,
+    Expires: expires,
+    Signature: createHmac("sha1", target.secretKey)
+      .update(`${method}\n\n\n${expires}\n${resource}`)
+      .digest("base64"),
+  });
+  const read = { method: "GET", path: `/${Bucket}/k` };
+  const refused = await sendRaw(server, { ...read, query: url(server, "GET", `/${Bucket}/k`) });
+  expect([refused.status, refused.code]).toEqual([400, "InvalidRequest"]);
+
+  const lenient = await startServer({ env: { ANYBUCKET_LEGACY_SIGNATURES: "true" } });
+  try {
+    const name = await freshBucket(lenient.client());
+    const key = "a%20key";
+    const put = {
+      method: "PUT",
+      path: `/${key}`,
+      headers: { host: `${name}.localhost:${lenient.port}` },
+      query: url(lenient, "PUT", `/${name}/${key}`),
+    };
+    expect((await sendRaw(lenient, { ...put, body: "old" })).status).toBe(200);
+    const get = {
+      method: "GET",
+      path: `/${name}/${key}`,
+      query: url(lenient, "GET", `/${name}/${key}`),
+    };
+    expect((await sendRaw(lenient, get)).text).toBe("old");
+    expect((await sendRaw(lenient, { ...get, method: "DELETE" })).code).toBe(
+      "SignatureDoesNotMatch",
+    );
+    const withAcl = { ...get, query: { acl: "", ...get.query } };
+    expect((await sendRaw(lenient, withAcl)).code).toBe("SignatureDoesNotMatch");
+  } finally {
+    await lenient.stop();
+  }
 });

@@ -58,6 +58,7 @@ export function authenticateLegacyQuery(
 }
 
 const AUTHORIZATION = /^AWS ([^:\s]+):(\S+)$/;
+const BARE_BUCKET = /^\/[^/]+$/;
 
 interface LegacyClaim {
   readonly accessKey: string;
@@ -74,8 +75,14 @@ function verify(
   if (!user) {
     throw new S3Error("InvalidAccessKeyId", { elements: { AWSAccessKeyId: accessKey } });
   }
-  const text = legacyStringToSign({ ...request, headers, date });
+  const claimed = { ...request, headers, date };
+  const text = legacyStringToSign(claimed);
   if (hasSignedLegacy(user.secretKey, text, signature)) return user;
+  // boto3 signs `/bucket/` where it sends `/bucket`: the same resource by another spelling.
+  if (request.hostedBucket === undefined && BARE_BUCKET.test(request.rawPath)) {
+    const spelled = legacyStringToSign({ ...claimed, rawPath: `${request.rawPath}/` });
+    if (hasSignedLegacy(user.secretKey, spelled, signature)) return user;
+  }
   throw new S3Error("SignatureDoesNotMatch", {
     elements: {
       AWSAccessKeyId: accessKey,

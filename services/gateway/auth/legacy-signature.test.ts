@@ -172,6 +172,17 @@ describe("Signature Version 2 in the Authorization header", () => {
     expect(text).toBe(`GET\n\n\n${DATE}\n/b/k?acl&response-content-type=text/plain&versionId=a+b`);
   });
 
+  test("of a bucket is let in with or without the slash behind its name, as boto3 signs it", () => {
+    const { headers = [] } = sign({ target: "/b/?acl" });
+    expect(receive({ target: "/b?acl", headers }).caller.kind).toBe("user");
+    expect(refusal(() => receive({ target: "/c?acl", headers })).code).toBe(
+      "SignatureDoesNotMatch",
+    );
+    expect(refusal(() => receive({ target: "/b//?acl", headers })).code).toBe(
+      "SignatureDoesNotMatch",
+    );
+  });
+
   test("signs every parameter that selects an operation", () => {
     const rows = Object.values<Operation>(OPERATIONS);
     const selectors = new Set(

@@ -160,10 +160,6 @@ function refusal(request: S3Request, outcome: Refusal, parts: Completion["parts"
         message:
           "The provided 'x-amz-mp-object-size' header value does not match the size of the assembled object.",
       });
-    case "checksum-missing":
-      return new S3Error("InvalidRequest", {
-        message: `The upload was created using a composite checksum. The complete request must include the checksum for each part. It was missing for part ${outcome.number} in the request.`,
-      });
   }
 }
 

@@ -13,12 +13,15 @@ export async function createBucket(request: S3Request, parts: Parts): Promise<S3
   const { objects, settings } = parts;
   if (!isBucketName(name))
     throw new S3Error("InvalidBucketName", { elements: { BucketName: name } });
-  const ownership = requestedOwnership(request) ?? settings.defaultOwnership;
+  const asked = requestedOwnership(request);
+  const ownership = asked ?? settings.defaultOwnership;
   const acl = bucketAcl(request, ownership);
   const region = await locationConstraint(request, settings);
   const ownerId = callerId(caller);
   const outcome = await objects.buckets.create({ name, ownerId, region, ownership, acl, signal });
-  if (outcome.kind === "exists") refuseTaken(outcome.bucket, ownerId, settings);
+  if (outcome.kind === "exists") {
+    refuseTaken(outcome.bucket, { ownerId, acl, ownership: asked }, settings);
+  }
   return { status: 200, headers: { location: `/${name}` } };
 }
 
@@ -85,11 +88,21 @@ async function locationConstraint(request: S3Request, settings: GatewaySettings)
   return region === US_EAST_1 ? "" : region;
 }
 
-/** One's own bucket again is a success in us-east-1 only, as on AWS. */
-function refuseTaken(bucket: Bucket, ownerId: string, settings: GatewaySettings): void {
+/**
+ * One's own bucket again is a success in us-east-1 only, as on AWS, and only as it is: AWS would reset its ACL, which opens or closes
+ * a bucket that somebody meant to leave alone. ceph/s3-tests expects this code.
+ */
+function refuseTaken(
+  bucket: Bucket,
+  wanted: { ownerId: string; acl: CannedAcl; ownership: Ownership | undefined },
+  settings: GatewaySettings,
+): void {
   const elements = { BucketName: bucket.name };
-  if (bucket.ownerId !== ownerId) throw new S3Error("BucketAlreadyExists", { elements });
+  if (bucket.ownerId !== wanted.ownerId) throw new S3Error("BucketAlreadyExists", { elements });
   if ((settings.region ?? US_EAST_1) !== US_EAST_1) {
     throw new S3Error("BucketAlreadyOwnedByYou", { elements });
   }
+  const isOther =
+    wanted.acl !== bucket.acl || (wanted.ownership ?? bucket.ownership) !== bucket.ownership;
+  if (isOther) throw new S3Error("BucketAlreadyExists", { elements });
 }

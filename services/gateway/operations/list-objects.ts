@@ -4,7 +4,7 @@ import { keySpelling, pageLimit } from "#gateway/listing-parameters.ts";
 import { lastEntry, objectEntries } from "#gateway/object-entries.ts";
 import { loadedBucket } from "#gateway/object-read.ts";
 import { ownerElements } from "#gateway/owner-element.ts";
-import { document, field } from "#gateway/xml.ts";
+import { document, escapeXml, field } from "#gateway/xml.ts";
 
 export async function listObjects(request: S3Request, parts: Parts): Promise<S3Response> {
   const bucket = loadedBucket(request);
@@ -27,7 +27,7 @@ export async function listObjects(request: S3Request, parts: Parts): Promise<S3R
   const body = document(
     "ListBucketResult",
     field("Name", bucket.name),
-    `<Prefix>${spell(prefix)}</Prefix>`,
+    `<Prefix>${spellEcho(prefix, spell)}</Prefix>`,
     `<Marker>${spell(marker)}</Marker>`,
     next === undefined ? "" : `<NextMarker>${spell(next)}</NextMarker>`,
     field("MaxKeys", limit),
@@ -37,4 +37,15 @@ export async function listObjects(request: S3Request, parts: Parts): Promise<S3R
     objectEntries(page, spell, ownerElements(parts.users)),
   );
   return { status: 200, body };
+}
+
+/** Decodes to itself, and XML can hold it. */
+const PLAIN = /^[\t\n\r\u0020-\u0024\u0026-\u002a\u002c-\ud7ff\ue000-\ufffd]*$/;
+
+/**
+ * Under encoding-type=url, which boto3 asks for unasked, it decodes every name of this listing but the prefix that was asked for;
+ * others decode that one too. What decodes to itself is sent as it is, so that both read it right.
+ */
+function spellEcho(prefix: string, spell: (key: string) => string): string {
+  return PLAIN.test(prefix) ? escapeXml(prefix) : spell(prefix);
 }
