@@ -28,9 +28,10 @@ const BOB = { accessKeyId: "BOBACCESSKEY00000001", secretAccessKey: "bob's secre
 let server: TestServer;
 let client: S3Client;
 let bob: S3Client;
+let folder: string;
 
 beforeAll(async () => {
-  const folder = await mkdtemp(join(tmpdir(), "anybucket-users-"));
+  folder = await mkdtemp(join(tmpdir(), "anybucket-users-"));
   const usersFile = join(folder, "users.json");
   const user = {
     name: "bob",
@@ -42,11 +43,13 @@ beforeAll(async () => {
   };
   await writeFile(usersFile, JSON.stringify([user]));
   server = await startServer({ env: { ANYBUCKET_USERS_FILE: usersFile } });
-  await rm(folder, { recursive: true });
   client = server.client();
   bob = server.client({ credentials: BOB });
 });
-afterAll(() => server.stop());
+afterAll(async () => {
+  await server.stop();
+  await rm(folder, { recursive: true });
+});
 
 describe("creating", () => {
   test("a bucket is found, empty and private, in us-east-1", async () => {
