@@ -10,7 +10,15 @@ import {
   writeShardId,
 } from "#storage/record.ts";
 
-const PREFIX = { meta: 0, shard: 1, volume: 2, tombstone: 3, link: 4, pin: 5 } as const;
+const PREFIX = {
+  meta: 0,
+  shard: 1,
+  volume: 2,
+  tombstone: 3,
+  link: 4,
+  pin: 5,
+  linkCount: 6,
+} as const;
 
 export const META_KEY = Buffer.from([PREFIX.meta]);
 
@@ -103,6 +111,14 @@ export const TOMBSTONE_RANGE = {
 
 export function tagOfKey(key: Buffer): string {
   return key.toString("hex", 1, 1 + TAG_BYTES);
+}
+
+/** How many further names a content has; no row when none, which a look-up tells sooner than a range. */
+export function linkCountKey(contentTag: string): Buffer {
+  const key = Buffer.allocUnsafe(1 + TAG_BYTES);
+  key[0] = PREFIX.linkCount;
+  key.write(contentTag, 1, "hex");
+  return key;
 }
 
 /** One row for each further name of a content. */

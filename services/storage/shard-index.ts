@@ -14,6 +14,7 @@ import {
   encodeEntry,
   encodeTombstoneRow,
   encodeVolumeRow,
+  linkCountKey,
   linkKey,
   linkRange,
   pinRange,
@@ -253,6 +254,7 @@ export function contentUsers(index: IndexView, content: Content): readonly Shard
   const users: ShardId[] = [];
   const origin = findShard(index, content.id);
   if (origin?.content.tag === content.tag && origin.tag === content.tag) users.push(content.id);
+  if (index.get(linkCountKey(content.tag)) === undefined) return users;
   const { from, to } = linkRange(content.tag);
   for (const [key] of index.range(from, to, LINKS_MAX)) users.push(shardOfKey(key));
   return users;
@@ -306,13 +308,28 @@ function insert(
   const isFirst = isUnshared || contentUsers(index, entry.content).length === 0;
   countBytes(index, entry, { blocks: isFirst, sign: 1 });
   index.put(shardKey(id), encodeEntry(id, entry));
-  if (isLink(id, entry)) index.put(linkKey(entry.content.tag, id), Buffer.alloc(0));
+  if (isLink(id, entry)) {
+    index.put(linkKey(entry.content.tag, id), Buffer.alloc(0));
+    countLinks(index, entry.content.tag, 1);
+  }
 }
 
 function take(index: IndexTransaction, id: ShardId, entry: ShardEntry): void {
   index.remove(shardKey(id));
-  if (isLink(id, entry)) index.remove(linkKey(entry.content.tag, id));
+  if (isLink(id, entry)) {
+    index.remove(linkKey(entry.content.tag, id));
+    countLinks(index, entry.content.tag, -1);
+  }
   countBytes(index, entry, { blocks: contentUsers(index, entry.content).length === 0, sign: -1 });
+}
+
+function countLinks(index: IndexTransaction, contentTag: string, change: 1 | -1): void {
+  const key = linkCountKey(contentTag);
+  const count = (index.get(key)?.readUInt32LE(0) ?? 0) + change;
+  const value = Buffer.alloc(4);
+  value.writeUInt32LE(count);
+  if (count > 0) index.put(key, value);
+  else index.remove(key);
 }
 
 function isOwnContent(record: SealRecord): boolean {
