@@ -78,7 +78,7 @@ export interface S3Request {
 export interface S3Response {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string | undefined>>;
-  /** A string is an XML document without its declaration. Pieces of known length are sent with the head in one write. */
+  /** A string is an XML document without its declaration. Pieces of known length are sent with the head in one write; of iterated ones each leaves before the next is asked for. */
   readonly body?: string | readonly Uint8Array[] | AsyncIterable<Uint8Array> | undefined;
   /** Bytes of `body`; needed when it is iterated, and for HEAD. */
   readonly length?: number;

@@ -135,7 +135,7 @@ async function writeIterated(
   for await (const chunk of body) {
     exchange.bytesOut += chunk.length;
     if (exchange.bytesOut > length) break;
-    if (!outgoing.write(chunk)) await drained(outgoing);
+    await written(outgoing, chunk);
     if (exchange.isGone) return;
   }
   if (exchange.bytesOut !== length) {
@@ -143,15 +143,15 @@ async function writeIterated(
   }
 }
 
-function drained(outgoing: ServerResponse): Promise<void> {
+/** Resolves once the system has taken the bytes, and their memory may be used again; or the connection is gone. */
+function written(outgoing: ServerResponse, chunk: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
-      outgoing.off("drain", done);
       outgoing.off("close", done);
       resolve();
     };
-    outgoing.on("drain", done);
     outgoing.on("close", done);
+    outgoing.write(chunk, done);
     if (outgoing.destroyed) done();
   });
 }

@@ -50,6 +50,8 @@ export interface DataPlane {
     start: number;
     end: number;
     signal: AbortSignal;
+    /** A piece is good only until the next one is asked for: its memory is used again. */
+    isTransient?: boolean;
   }): AsyncIterable<Uint8Array>;
   /** The same at once when the range lies in one stripe of one extent; else undefined. */
   readSmall(request: {

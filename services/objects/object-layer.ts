@@ -129,6 +129,8 @@ export interface ObjectLayer {
     start: number;
     end: number;
     signal: AbortSignal;
+    /** A piece is good only until the next one is asked for: its memory is used again. */
+    isTransient?: boolean;
   }): AsyncIterable<Uint8Array>;
 
   /** All of a small range at once, when that is no more than one block (undefined: use `read`). Saves the streaming. */

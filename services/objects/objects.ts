@@ -61,10 +61,10 @@ export class Objects {
   }
 
   async *read(request: Read): AsyncGenerator<Uint8Array> {
-    const { version, start, end, signal } = request;
+    const { version, start, end, signal, isTransient = false } = request;
     if (start >= end) return;
     const span = await this.#span(version, start, end, signal);
-    yield* this.#data.read({ ...span, signal });
+    yield* this.#data.read({ ...span, signal, isTransient });
   }
 
   async readSmall(request: Read): Promise<readonly Uint8Array[] | undefined> {

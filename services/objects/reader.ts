@@ -4,6 +4,7 @@
  */
 import { type StripeRange, stripeRange, stripesOf } from "#objects/extents.ts";
 import type { Extent } from "#objects/model.ts";
+import { BufferPool, StripeBuffers } from "#objects/stripe-buffers.ts";
 import type { StripeReads } from "#objects/stripe-reads.ts";
 
 export interface ReadRequest {
@@ -11,6 +12,8 @@ export interface ReadRequest {
   readonly start: number;
   readonly end: number;
   readonly signal: AbortSignal;
+  /** A piece is good only until the next one is asked for. */
+  readonly isTransient?: boolean;
 }
 
 /** Stripes on their way while one is handed out: the disks work while the client takes. */
@@ -22,14 +25,19 @@ const SLICE_BYTES = 128 * 1024;
 /** More than this is streamed. */
 const SMALL_READ_BYTES_MAX = 256 * 1024;
 
+/** Buffers that wait for their next use. */
+const FREE_BYTES_MAX = 16 * 1024 * 1024;
+
 interface Ahead {
   readonly pieces: Promise<readonly Uint8Array[]>;
+  readonly buffers: StripeBuffers | undefined;
   /** Taken from the budget. */
   readonly bytes: number;
 }
 
 export class ExtentReader {
   readonly #stripes: StripeReads;
+  readonly #pool = new BufferPool(FREE_BYTES_MAX);
   #budget: number;
 
   constructor(
@@ -59,7 +67,7 @@ export class ExtentReader {
       const k = this.#stripes.dataShards(extent);
       const stripe = Math.floor(from / (extent.unit * k));
       if (to > Math.min(extent.size, (stripe + 1) * extent.unit * k)) return undefined;
-      return this.#stripes.read(stripeRange(extent, { k, stripe, from, to }), signal);
+      return this.#stripes.read(stripeRange(extent, { k, stripe, from, to }), { signal });
     }
     throw outside({ extents, start, end });
   }
@@ -69,6 +77,7 @@ export class ExtentReader {
     start,
     end,
     signal,
+    isTransient = false,
   }: ReadRequest): AsyncGenerator<Uint8Array, void, void> {
     if (start < 0 || end > totalSize(extents)) throw outside({ extents, start, end });
     const stop = new AbortController();
@@ -79,7 +88,7 @@ export class ExtentReader {
         this.#stripes.dataShards(one),
       )) {
         for (const part of this.#affordable(range)) {
-          queue.push(this.#begin(part, lives));
+          queue.push(this.#begin(part, lives, isTransient));
           const ahead = part === range ? READ_AHEAD : 0;
           while (queue.length > ahead) {
             yield* this.#handOut(queue);
@@ -105,19 +114,22 @@ export class ExtentReader {
     return slices;
   }
 
-  #begin(range: StripeRange, signal: AbortSignal): Ahead {
+  #begin(range: StripeRange, signal: AbortSignal, isTransient: boolean): Ahead {
     const bytes = range.to - range.from;
     this.#budget -= bytes;
-    const pieces = this.#stripes.read(range, signal);
+    const buffers = isTransient ? new StripeBuffers(this.#pool) : undefined;
+    const pieces = this.#stripes.read(range, { signal, buffers });
     // Handed out later, or never when an earlier one failed.
     pieces.catch(() => undefined);
-    return { pieces, bytes };
+    return { pieces, buffers, bytes };
   }
 
   async *#handOut(queue: Ahead[]): AsyncGenerator<Uint8Array, void, void> {
     const [first] = queue;
     if (!first) return;
     yield* await first.pieces;
+    // Not where the reading was broken off: then a piece may still be on its way out.
+    first.buffers?.giveBack();
     queue.shift();
     this.#budget += first.bytes;
   }

@@ -28,14 +28,18 @@ export interface ShardRange {
 export async function readShard(
   stores: ReadonlyMap<string, ShardStore>,
   group: PlacementGroup,
-  { range: { id, offset, length }, signal }: { range: ShardRange; signal: AbortSignal },
+  {
+    range: { id, offset, length },
+    signal,
+    into,
+  }: { range: ShardRange; signal: AbortSignal; into?: Uint8Array | undefined },
 ): Promise<Uint8Array> {
   let found: ShardFault | undefined;
   for (const diskId of placesOf(group, id.index)) {
     try {
       const store = stores.get(diskId);
       if (!store) throw new Unavailable(`Disk ${diskId} is away`);
-      return await store.read(id, { offset, length }, { signal });
+      return await store.read(id, { offset, length }, into ? { signal, into } : { signal });
     } catch (error) {
       signal.throwIfAborted();
       const fault = new ShardFault(faultOf(error), diskId, error);

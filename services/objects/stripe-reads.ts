@@ -8,6 +8,7 @@ import { Unavailable } from "#objects/object-layer.ts";
 import type { ReadPace } from "#objects/read-pace.ts";
 import { readShard, type ShardFault } from "#objects/shard-read.ts";
 import type { StorageClasses } from "#objects/storage-classes.ts";
+import type { StripeBuffers } from "#objects/stripe-buffers.ts";
 import { StripeGather, TooFewShards } from "#objects/stripe-gather.ts";
 import type { CurrentMap } from "#placement/current-map.ts";
 import type { PlacementGroup } from "#placement/placement-map.ts";
@@ -29,6 +30,17 @@ export interface ReadParts {
   readonly suspects: (suspicion: Suspicion) => void;
 }
 
+interface ReadOptions {
+  readonly signal: AbortSignal;
+  /** Where blocks are put; undefined: into memory of their own. */
+  readonly buffers?: StripeBuffers | undefined;
+}
+
+interface GatherOptions extends ReadOptions {
+  readonly codec: Codec;
+  readonly group: PlacementGroup;
+}
+
 export class StripeReads {
   readonly #parts: ReadParts;
 
@@ -41,18 +53,18 @@ export class StripeReads {
   }
 
   /** The bytes in order. Throws ExtentGone, Unavailable, or an error that says which shards are corrupt: never fewer bytes. */
-  async read(range: StripeRange, signal: AbortSignal): Promise<readonly Uint8Array[]> {
+  async read(range: StripeRange, options: ReadOptions): Promise<readonly Uint8Array[]> {
     const codec = this.#parts.classes.ofExtent(range.extent);
     const group = this.#parts.map.group(range.extent.group);
     if (codec.m === 0 && codec.k === 1) {
-      const bytes = await this.#readOnly(range, group, signal);
+      const bytes = await this.#readOnly(range, group, options);
       if (bytes) return [bytes];
     }
     try {
-      return await this.#gather(range, { codec, group, signal });
+      return await this.#gather(range, { ...options, codec, group });
     } catch (error) {
       if (!(error instanceof TooFewShards)) throw error;
-      return await this.#readAnew(range, { codec, group, signal, found: error });
+      return await this.#readAnew(range, { ...options, codec, group, found: error });
     }
   }
 
@@ -60,13 +72,15 @@ export class StripeReads {
   async #readOnly(
     { extent, shardOffset, from, to }: StripeRange,
     group: PlacementGroup,
-    signal: AbortSignal,
+    { signal, buffers }: ReadOptions,
   ): Promise<Uint8Array | undefined> {
     const store = this.#parts.stores.get(group.members[0] ?? "");
     if (!store) return undefined;
     const id = { group: extent.group, writeId: extent.writeId, index: 0 };
     try {
-      return await store.read(id, { offset: shardOffset + from, length: to - from }, { signal });
+      const part = { offset: shardOffset + from, length: to - from };
+      if (buffers === undefined) return await store.read(id, part, { signal });
+      return await buffers.fill(part.length, (into) => store.read(id, part, { signal, into }));
     } catch {
       signal.throwIfAborted();
       return undefined;
@@ -75,7 +89,7 @@ export class StripeReads {
 
   #gather(
     range: StripeRange,
-    { codec, group, signal }: { codec: Codec; group: PlacementGroup; signal: AbortSignal },
+    { codec, group, signal, buffers }: GatherOptions,
   ): Promise<readonly Uint8Array[]> {
     const { stores, pace } = this.#parts;
     const order = this.#order(range.extent, { codec, group });
@@ -86,7 +100,9 @@ export class StripeReads {
       const startedMs = pace.now();
       const id = { group: range.extent.group, writeId: range.extent.writeId, index };
       const shardRange = { id, offset: range.shardOffset + from, length: to - from };
-      const bytes = await readShard(stores, group, { range: shardRange, signal });
+      const read = (into?: Uint8Array) =>
+        readShard(stores, group, { range: shardRange, signal, into });
+      const bytes = await (buffers === undefined ? read() : buffers.fill(to - from, read));
       pace.took(group.members[index] ?? "", pace.now() - startedMs);
       return bytes;
     };
@@ -100,18 +116,14 @@ export class StripeReads {
   /** The map may be behind: only what the newest map's disks say counts. */
   async #readAnew(
     range: StripeRange,
-    {
-      codec,
-      group,
-      signal,
-      found,
-    }: { codec: Codec; group: PlacementGroup; signal: AbortSignal; found: TooFewShards },
+    { found, ...options }: GatherOptions & { found: TooFewShards },
   ): Promise<readonly Uint8Array[]> {
+    const { group, signal } = options;
     await this.#parts.map.refresh(signal);
     const newest = this.#parts.map.group(range.extent.group);
     if (isSameGroup(group, newest)) throw verdict(range.extent, found);
     try {
-      return await this.#gather(range, { codec, group: newest, signal });
+      return await this.#gather(range, { ...options, group: newest });
     } catch (error) {
       throw error instanceof TooFewShards ? verdict(range.extent, error) : error;
     }

@@ -8,5 +8,6 @@ export async function getObject(request: S3Request, parts: Parts): Promise<S3Res
   if (length === 0) return { status, headers, body: [], length };
   const wanted = { bucket: loadedBucket(request), version, start, end, signal: request.signal };
   const pieces = await parts.objects.readSmall(wanted);
-  return { status, headers, body: pieces ?? parts.objects.read(wanted), length };
+  const body = pieces ?? parts.objects.read({ ...wanted, isTransient: true });
+  return { status, headers, body, length };
 }
