@@ -2,9 +2,9 @@
  * The volume that this process writes, and those it has filled but not closed yet. Nobody else
  * writes them: the process holds a lock by the name that their first records give.
  */
-import type { Disk } from "#lib/disk.ts";
+import { type Disk, errorCode } from "#lib/disk.ts";
 import type { Logger } from "#lib/log.ts";
-import { ShardStoreUnavailable } from "#shards/shard-store.ts";
+import { ShardStoreFull, ShardStoreUnavailable } from "#shards/shard-store.ts";
 import type { DiskIdentity } from "#storage/disk-identity.ts";
 import type { IndexStore } from "#storage/index-store.ts";
 import type { StorageOptions } from "#storage/options.ts";
@@ -125,6 +125,12 @@ export class ActiveVolumes implements AsyncDisposable {
       this.#current = volume;
       return volume;
     } catch (cause) {
+      const code = errorCode(cause);
+      if (code === "ENOSPC" || code === "EDQUOT") {
+        throw new ShardStoreFull("No space left on the disk", { cause });
+      }
+      // Too many open files are no fault of the disk's.
+      if (code !== "EMFILE" && code !== "ENFILE") this.#noteFault(cause as Error);
       throw new ShardStoreUnavailable("Cannot make a volume", { cause });
     }
   }
@@ -138,12 +144,16 @@ export class ActiveVolumes implements AsyncDisposable {
   }
 
   #onFault(volume: Volume, fault: Error): void {
-    this.#faults += 1;
-    this.#lastFault = fault;
+    this.#noteFault(fault);
     this.#log.error({ err: fault, volume: volume.id }, "Volume failed: closed for good");
     if (this.#current === volume) this.#current = undefined;
     this.#filled.delete(volume);
     this.#track(this.#abandon(volume));
+  }
+
+  #noteFault(fault: Error): void {
+    this.#faults += 1;
+    this.#lastFault = fault;
   }
 
   /** What lies above the durable offset may be in memory only, and is to be believed by nobody. */

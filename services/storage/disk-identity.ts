@@ -2,7 +2,7 @@
  * Whose disk this is: `disk.json` in its root. A folder that lost it is an unmounted disk, not a new
  * one, and a disk of another cluster holds somebody else's data: both are refused (R29).
  */
-import type { Disk } from "#lib/disk.ts";
+import type { Disk, DiskLock } from "#lib/disk.ts";
 import type { Random } from "#lib/random.ts";
 
 export interface DiskIdentity {
@@ -80,6 +80,16 @@ export async function requireIdentity(disk: Disk, clusterId: string): Promise<Di
     );
   }
   return checkCluster(identity, { disk, clusterId });
+}
+
+/**
+ * To be held as long as a server uses the folder, by the process that supervises it; its workers share
+ * it. The kernel gives it back when that process is gone, however it went.
+ */
+export async function lockFolder(disk: Disk): Promise<DiskLock> {
+  const lock = await disk.lock("lock");
+  if (lock !== undefined) return lock;
+  throw new DiskRefused("in-use", `Cannot open ${nameOf(disk)}: another server is using it`);
 }
 
 function checkCluster(

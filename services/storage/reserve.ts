@@ -13,6 +13,8 @@ export class Reserve {
   readonly #options: StorageOptions;
   #capacity = 0;
   #free = 0;
+  /** What was free when a shard was refused last, and none was taken since. */
+  #refusedAt: number | undefined;
   #askedAt = Number.NEGATIVE_INFINITY;
   #asking: Promise<void> | undefined;
 
@@ -36,7 +38,8 @@ export class Reserve {
   async space(): Promise<{ capacity: number; free: number; isFull: boolean }> {
     await this.ask();
     const { capacity, free } = { capacity: this.#capacity, free: this.#free };
-    return { capacity, free, isFull: free < this.#limit };
+    const hasFreed = this.#refusedAt === undefined || free > this.#refusedAt;
+    return { capacity, free, isFull: free < this.#limit || !hasFreed };
   }
 
   async ask(): Promise<void> {
@@ -59,8 +62,11 @@ export class Reserve {
 
   async #check(bytes: number): Promise<void> {
     await this.ask();
+    const free = this.#free;
     this.#free -= bytes;
-    if (this.#free < this.#limit) {
+    if (this.#free >= this.#limit) this.#refusedAt = undefined;
+    else {
+      this.#refusedAt = free;
       throw new ShardStoreFull("The disk's reserve is reached: it takes no new shards");
     }
   }
