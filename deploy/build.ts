@@ -18,7 +18,7 @@ for await (const path of glob("services/**/*.wasm", { cwd: root })) {
   await copyFile(join(root, path), target);
 }
 
-/** Only what the program runs: no tests, no contract suites, no tools. */
+/** Only what the program runs, its threads included: no tests, no contract suites, no tools. */
 async function compile(): Promise<void> {
   const project = join(root, "dist-tsconfig.json");
   const options = {
@@ -30,7 +30,7 @@ async function compile(): Promise<void> {
       rewriteRelativeImportExtensions: true,
     },
     include: [],
-    files: ["services/main.ts"],
+    files: ["services/main.ts", ...(await threadEntries())],
   };
   await writeFile(project, JSON.stringify(options));
   try {
@@ -38,6 +38,20 @@ async function compile(): Promise<void> {
   } finally {
     await rm(project);
   }
+}
+
+/** Threads are started by address, which the compiler does not follow. */
+async function threadEntries(): Promise<readonly string[]> {
+  const entries: string[] = [];
+  for await (const path of glob("services/**/*.ts", { cwd: root, exclude: ["**/*.test.ts"] })) {
+    const source = await readFile(join(root, path), "utf8");
+    for (const [, target = ""] of source.matchAll(
+      /new URL\("(\.[^"]+\.ts)", import\.meta\.url\)/g,
+    )) {
+      entries.push(join(dirname(path), target));
+    }
+  }
+  return entries;
 }
 
 async function rewriteImports(path: string): Promise<void> {
