@@ -173,25 +173,49 @@ async function openUsableIndex(parts: IndexParts): Promise<IndexStore> {
   if (disk.root === undefined) return new MemoryIndexStore();
   const dead = new DeadOwners(disk);
   try {
-    const isShared = await dead.isAnyAlive(owner);
-    // Never flushed, it cannot be believed once the processes that wrote it are gone.
-    if (!isShared) await disk.remove(RECENT_FOLDER);
-    let fault: unknown = "it was made by another version, or for another disk";
-    try {
-      const index = openLmdb(disk.root, parts);
-      if (isUsable(index, identity)) return index;
-      await index[Symbol.asyncDispose]();
-    } catch (error) {
-      fault = error;
+    if (await dead.isAnyAlive(owner)) {
+      const shared = openLmdb(disk.root, parts);
+      if (isUsable(shared, identity)) return shared;
+      await shared[Symbol.asyncDispose]();
+      throw new Error(`Cannot open the shard index of ${disk.root}: it is another disk's`);
     }
-    if (isShared) throw new Error(`Cannot open the shard index of ${disk.root}`, { cause: fault });
-    log.info({ folder: disk.root }, "Making the shard index from the volumes");
-    await disk.remove(MAIN_FOLDER);
+    // Never flushed, it cannot be believed once the processes that wrote it are gone.
     await disk.remove(RECENT_FOLDER);
-    return openLmdb(disk.root, parts);
+    if (!(await isWholeLmdb(disk))) await disk.remove(MAIN_FOLDER);
+    await disk.writeFile(OPENING, Buffer.alloc(0));
+    let index = openLmdb(disk.root, parts);
+    if (!isUsable(index, identity)) {
+      await index[Symbol.asyncDispose]();
+      log.info({ folder: disk.root }, "Making the shard index from the volumes");
+      await disk.remove(MAIN_FOLDER);
+      await disk.remove(RECENT_FOLDER);
+      index = openLmdb(disk.root, parts);
+    }
+    await disk.remove(OPENING);
+    return index;
   } finally {
     await dead.release();
   }
+}
+
+/** There while the index is being opened: LMDB does not refuse a damaged file, it brings the process down. */
+const OPENING = "index-opening";
+const LMDB_MAGIC = 0xbeefc0de;
+const LMDB_MAGIC_AT = 24;
+const LMDB_PAGE_BYTES_AT = 48;
+
+/** Whether there is an index that can be opened, as far as that can be told before it is tried. */
+async function isWholeLmdb(disk: Disk): Promise<boolean> {
+  const path = `${MAIN_FOLDER}/data.mdb`;
+  if (!(await disk.list(MAIN_FOLDER)).includes("data.mdb")) return false;
+  if ((await disk.list("")).includes(OPENING)) return false;
+  await using file = await disk.open(path, "read");
+  const first = Buffer.alloc(64);
+  const second = Buffer.alloc(64);
+  await file.read(0, [first]);
+  const pageBytes = first.readUInt32LE(LMDB_PAGE_BYTES_AT);
+  await file.read(pageBytes, [second]);
+  return [first, second].every((page) => page.readUInt32LE(LMDB_MAGIC_AT) === LMDB_MAGIC);
 }
 
 function openLmdb(root: string, { disk, clock, log }: IndexParts): IndexStore {
