@@ -1,5 +1,6 @@
 /** Every setting: its name, its default, one line on it. Read once, at the start. */
 import { availableParallelism } from "node:os";
+import { isBucketName } from "#gateway/bucket-name.ts";
 import { type SettingRow, type SettingSources, SettingsReader } from "#lib/settings-reader.ts";
 
 export type Settings = Readonly<ReturnType<typeof declareSettings>>;
@@ -43,10 +44,13 @@ function declareSettings(read: SettingsReader) {
       ["AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY"],
     ),
     usersFile: read.optional("USERS_FILE", "JSON file with more users; read again on SIGHUP"),
-    buckets: read.list("BUCKETS", [], "Buckets to create at the start, comma separated", [
-      "MINIO_DEFAULT_BUCKETS",
-      "S3_BUCKET",
-    ]),
+    buckets: read.list(
+      "BUCKETS",
+      [],
+      "Buckets to create at the start, comma separated",
+      ["MINIO_DEFAULT_BUCKETS", "S3_BUCKET"],
+      checkBucketName,
+    ),
     region: read.optional("REGION", "Enforce this region; unset accepts any", ["MINIO_REGION"]),
     domains: read.list(
       "DOMAINS",
@@ -114,6 +118,13 @@ function declareSettings(read: SettingsReader) {
     ),
     accessLog: read.boolean("ACCESS_LOG", true, "Write a line for each request"),
   };
+}
+
+function checkBucketName(name: string): void {
+  if (isBucketName(name)) return;
+  throw new Error(
+    `"${name}" is not a bucket name: those have 3 to 63 lower-case letters, digits, dots and hyphens`,
+  );
 }
 
 function contradictions(settings: ReturnType<typeof declareSettings>): string[] {

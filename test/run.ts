@@ -19,6 +19,7 @@ interface Kind {
 const KINDS: readonly Kind[] = [
   { name: "unit", project: "unit" },
   { name: "s3", project: "s3" },
+  { name: "local", project: "local" },
   { name: "clients", project: "clients" },
   { name: "crash", project: "crash" },
 ];

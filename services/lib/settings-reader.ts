@@ -39,8 +39,19 @@ export class SettingsReader {
     this.#sources = sources;
   }
 
-  text(name: string, fallback: string, help: string, aliases: readonly string[] = []): string {
-    return this.#read(name, fallback, help, { aliases, parse: (text) => text });
+  /** `check` throws, saying what it must be, when it is not that. */
+  text(
+    name: string,
+    fallback: string,
+    help: string,
+    aliases: readonly string[] = [],
+    check: (text: string) => void = () => undefined,
+  ): string {
+    const parse = (text: string) => {
+      check(text);
+      return text;
+    };
+    return this.#read(name, fallback, help, { aliases, parse });
   }
 
   optional(name: string, help: string, aliases: readonly string[] = []): string | undefined {
@@ -96,21 +107,21 @@ export class SettingsReader {
     });
   }
 
-  /** Comma separated. */
+  /** Comma separated; `check` throws when an item is not what it must be. */
   list(
     name: string,
     fallback: readonly string[],
     help: string,
     aliases: readonly string[] = [],
+    check: (item: string) => void = () => undefined,
   ): readonly string[] {
-    return this.#read(name, fallback, help, {
-      aliases,
-      parse: (text) =>
-        text
-          .split(",")
-          .map((each) => each.trim())
-          .filter((each) => each !== ""),
-    });
+    const parse = (text: string) => {
+      const items = text.split(",").map((each) => each.trim());
+      const named = items.filter((each) => each !== "");
+      for (const item of named) check(item);
+      return named;
+    };
+    return this.#read(name, fallback, help, { aliases, parse });
   }
 
   /** `15s`, `10m`, `24h`, `7d`; a bare number is seconds. Answers milliseconds. */

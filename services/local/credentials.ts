@@ -1,4 +1,6 @@
 /** The first user's keys: given by the operator, or generated once and kept in every data folder. */
+import type { User } from "#access/users.ts";
+import { ownerIdOf } from "#access/users-file.ts";
 import type { Disk } from "#lib/disk.ts";
 import type { Random } from "#lib/random.ts";
 
@@ -31,6 +33,13 @@ export async function loadCredentials(
   };
   await keep(generated, folders);
   return { ...generated, origin: "generated" };
+}
+
+/** Whose keys these are. */
+export function firstUser({ accessKey, secretKey }: Credentials): User {
+  const name = "root";
+  const ownerId = ownerIdOf(name);
+  return { name, ownerId, displayName: name, email: undefined, accessKey, secretKey };
 }
 
 function parse(bytes: Buffer | undefined): { accessKey: string; secretKey: string } | undefined {

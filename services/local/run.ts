@@ -6,7 +6,8 @@ import { createLog, type Logger } from "#lib/log.ts";
 import { systemRandom } from "#lib/random.ts";
 import { parseAddress, reachableUrl } from "#local/address.ts";
 import { banner } from "#local/banner.ts";
-import { CREDENTIALS_FILE, loadCredentials } from "#local/credentials.ts";
+import { createBuckets } from "#local/create-buckets.ts";
+import { CREDENTIALS_FILE, firstUser, loadCredentials } from "#local/credentials.ts";
 import { type ChosenCodec, chooseCodec } from "#local/default-codec.ts";
 import { type FoundFolder, findFolders, joinFolder } from "#local/machine.ts";
 import type { FolderPlan, WorkerPlan } from "#local/messages.ts";
@@ -50,6 +51,9 @@ export async function runMachine(settings: Settings, version: string): Promise<v
       .filter(({ path }) => folders.some((folder) => folder.path === path))
       .map(({ disk }) => disk),
     systemRandom,
+  );
+  notes.push(
+    ...(await createBuckets({ settings, metadata, ownerId: firstUser(credentials).ownerId })),
   );
   const plan = (worker: string): WorkerPlan => ({
     worker,
@@ -127,7 +131,7 @@ function isReplaced(path: string, settings: Settings): boolean {
 interface Placed {
   readonly folders: readonly FolderPlan[];
   readonly map: PlacementMap;
-  readonly notes: readonly string[];
+  readonly notes: string[];
   readonly codec: ChosenCodec;
 }
 

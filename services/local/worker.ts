@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { User } from "#access/users.ts";
-import { ownerIdOf, readUsersFile, UserTable } from "#access/users-file.ts";
+import { readUsersFile, UserTable } from "#access/users-file.ts";
 import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
 import type { RequestRecord } from "#gateway/exchange.ts";
 import { Gateway } from "#gateway/server.ts";
@@ -11,6 +11,7 @@ import { createLog, type Logger } from "#lib/log.ts";
 import { createMetrics, type Metrics } from "#lib/metrics.ts";
 import { systemRandom } from "#lib/random.ts";
 import { parseAddress } from "#local/address.ts";
+import { firstUser } from "#local/credentials.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
 import { type LocalNode, openNode } from "#local/node.ts";
 import { createTlsServer } from "#local/tls.ts";
@@ -139,14 +140,7 @@ async function listen(server: HttpServer, port: number, host: string | undefined
 }
 
 async function readUsers({ settings, credentials }: WorkerPlan): Promise<readonly User[]> {
-  const first: User = {
-    name: "root",
-    ownerId: ownerIdOf("root"),
-    displayName: "root",
-    email: undefined,
-    accessKey: credentials.accessKey,
-    secretKey: credentials.secretKey,
-  };
+  const first = firstUser(credentials);
   if (settings.usersFile === undefined) return [first];
   return [first, ...(await readUsersFile(settings.usersFile, (path) => readFile(path, "utf8")))];
 }

@@ -1,0 +1,162 @@
+/** Anybucket as an operator starts it: the launcher, in a process of its own, on folders and ports that are the test's. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { S3Client } from "@aws-sdk/client-s3";
+import { freePort } from "../s3/server.ts";
+
+export const ROOT = resolve(import.meta.dirname, "../..");
+const LAUNCHER = join(ROOT, "services/anybucket.js");
+/** A start takes one or two seconds; the rest is for a machine with other things to do. */
+const PATIENCE_MS = 45_000;
+
+export interface LaunchOptions {
+  readonly args?: readonly string[];
+  /** With PATH all of the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** The user to run as, which takes root. */
+  readonly uid?: number;
+  /** What runs the launcher. */
+  readonly node?: string;
+  readonly launcher?: string;
+}
+
+export interface Launched {
+  readonly process: ChildProcess;
+  stdout(): string;
+  stderr(): string;
+  /** Its exit code; null when a signal ended it. */
+  readonly exited: Promise<number | null>;
+  /** SIGTERM, and wait. */
+  stop(): Promise<number | null>;
+  /** SIGKILL to it and its workers, and wait. */
+  kill(): Promise<void>;
+}
+
+export function launch({
+  args = [],
+  env = {},
+  cwd,
+  uid,
+  node = process.execPath,
+  launcher = LAUNCHER,
+}: LaunchOptions): Launched {
+  const child = spawn(node, [launcher, ...args], {
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env["PATH"], ...env },
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(uid === undefined ? {} : { uid, gid: uid }),
+  });
+  const written = { stdout: "", stderr: "" };
+  for (const stream of ["stdout", "stderr"] as const) {
+    child[stream].setEncoding("utf8").on("data", (text: string) => {
+      written[stream] += text;
+    });
+  }
+  const exited = new Promise<number | null>((settle) => child.once("close", settle));
+  return {
+    process: child,
+    stdout: () => written.stdout,
+    stderr: () => written.stderr,
+    exited,
+    stop: () => {
+      child.kill("SIGTERM");
+      return exited;
+    },
+    kill: async () => {
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+        process.kill(-child.pid, "SIGKILL");
+      }
+      await exited;
+    },
+  };
+}
+
+export interface Running extends Launched {
+  readonly port: number;
+  readonly endpoint: string;
+  readonly admin: string;
+}
+
+/** On ports of its own, with two workers unless said otherwise, and ready. */
+export async function start(options: LaunchOptions): Promise<Running> {
+  const [port, adminPort] = [await freePort(), await freePort()];
+  const launched = launch({
+    ...options,
+    env: {
+      ANYBUCKET_ADDRESS: `127.0.0.1:${port}`,
+      ANYBUCKET_ADMIN_ADDRESS: `127.0.0.1:${adminPort}`,
+      ANYBUCKET_WORKERS: "2",
+      ...options.env,
+    },
+  });
+  const scheme = options.env?.["ANYBUCKET_TLS_CERT_FILE"] === undefined ? "http" : "https";
+  const running = {
+    ...launched,
+    port,
+    endpoint: `${scheme}://127.0.0.1:${port}`,
+    admin: `http://127.0.0.1:${adminPort}`,
+  };
+  await untilReady(running);
+  return running;
+}
+
+/** Until the first screen is out, which is when every worker serves. */
+export async function untilReady(launched: Launched): Promise<void> {
+  await until(launched, () => /"msg":"Ready"/.test(launched.stdout()), "it is ready");
+}
+
+/** Fails when the process ends before, or takes too long. */
+export async function until(
+  launched: Launched,
+  holds: () => boolean | Promise<boolean>,
+  what: string,
+): Promise<void> {
+  let hasExited = false;
+  void launched.exited.then(() => {
+    hasExited = true;
+  });
+  const deadline = Date.now() + PATIENCE_MS;
+  while (Date.now() < deadline) {
+    if (await holds()) return;
+    if (hasExited) throw new Error(`Ended before ${what}: ${output(launched)}`);
+    await sleep(25);
+  }
+  throw new Error(`Not within ${PATIENCE_MS} ms: ${what}: ${output(launched)}`);
+}
+
+/** How a start that must fail ended. */
+export async function faultOf(
+  options: LaunchOptions,
+): Promise<{ code: number | null; stderr: string; stdout: string }> {
+  const launched = launch(options);
+  await using end = new AsyncDisposableStack();
+  end.defer(() => launched.kill());
+  await until(launched, () => launched.process.exitCode !== null, "it ends by itself");
+  const code = await launched.exited;
+  return { code, stderr: launched.stderr(), stdout: launched.stdout() };
+}
+
+function output(launched: Launched): string {
+  return `${launched.stdout()}\n${launched.stderr()}`;
+}
+
+export interface Keys {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+}
+
+export function clientOf({ endpoint }: Running, credentials: Keys): S3Client {
+  const region = "us-east-1";
+  return new S3Client({ endpoint, region, forcePathStyle: true, credentials, maxAttempts: 1 });
+}
+
+/** A folder of the test's own, gone with it. */
+export async function scratch(): Promise<{ path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), "anybucket-local-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
