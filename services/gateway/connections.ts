@@ -33,6 +33,8 @@ export class Connections {
   readonly #servers: HttpServer[] = [];
   readonly #current = new WeakMap<Socket, Exchange>();
   readonly #heldBack = new WeakSet<IncomingMessage>();
+  /** Whose last request has been read, and what follows it is no HTTP. */
+  readonly #refusedNext = new WeakSet<Socket>();
   readonly #options: ConnectionOptions;
   #inFlight = 0;
   #isDraining = false;
@@ -129,22 +131,22 @@ export class Connections {
   }
 
   #refuseMalformed(error: NodeJS.ErrnoException, socket: Socket): void {
-    const isAnswering = this.#current.get(socket)?.outgoing.headersSent === true;
-    if (error.code === "ECONNRESET" || !socket.writable || isAnswering) {
+    const exchange = this.#current.get(socket);
+    if (error.code === "ECONNRESET" || !socket.writable) {
       socket.destroy();
-    } else if (error.code === "HPE_HEADER_OVERFLOW") {
-      this.#refuse(
-        socket,
-        new S3Error("RequestHeaderSectionTooLarge"),
-        "431 Request Header Fields Too Large",
-      );
-    } else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") {
-      this.#refuse(socket, new S3Error("RequestTimeout"));
+    } else if (exchange?.incoming.complete === true) {
+      // What came before was whole, and may be done already: it gets its own answer first.
+      if (this.#refusedNext.has(socket)) return;
+      this.#refusedNext.add(socket);
+      exchange.outgoing.once("close", () => {
+        this.#refusedNext.delete(socket);
+        this.#refuseMalformed(error, socket);
+      });
+    } else if (exchange?.outgoing.headersSent === true) {
+      socket.destroy();
     } else {
-      this.#refuse(
-        socket,
-        new S3Error("BadRequest", { message: "The request is not valid HTTP." }),
-      );
+      const [refusal, statusLine] = refusalOf(error, exchange !== undefined);
+      this.#refuse(socket, refusal, statusLine);
     }
   }
 
@@ -168,4 +170,19 @@ export class Connections {
     ];
     socket.end(`${head.join("\r\n")}\r\n\r\n${document}`, () => socket.destroy());
   }
+}
+
+/** What the parser stumbled over, in S3's words; `hasBegun`: in the body of a request whose head was good. */
+function refusalOf(
+  { code }: NodeJS.ErrnoException,
+  hasBegun: boolean,
+): readonly [refusal: S3Error, statusLine?: string] {
+  if (code === "HPE_HEADER_OVERFLOW") {
+    const statusLine = "431 Request Header Fields Too Large";
+    return [new S3Error("RequestHeaderSectionTooLarge"), statusLine];
+  }
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return [new S3Error("RequestTimeout")];
+  // The client has closed its side.
+  if (code === "HPE_INVALID_EOF_STATE" && hasBegun) return [new S3Error("IncompleteBody")];
+  return [new S3Error("BadRequest", { message: "The request is not valid HTTP." })];
 }

@@ -300,6 +300,39 @@ describe("bad input", () => {
     expect(received).toContain("<RequestId>");
   });
 
+  test("a body whose client closes its side too early is incomplete", async () => {
+    await using running = await startGateway(singleObject(OPEN));
+    using client = new RawClient(running.port);
+    client.send("PUT /photos/new HTTP/1.1", "Host: a", "Content-Length: 4", "", "te");
+    client.socket.end();
+    expect(await client.untilClosed()).toMatch(/^HTTP\/1\.1 400 .*<Code>IncompleteBody</s);
+  });
+
+  test("behind a whole request takes nothing from that one's answer", async () => {
+    const reading = Promise.withResolvers<void>();
+    const objects = withRead(10, async function* () {
+      yield Buffer.alloc(5);
+      await reading.promise;
+      yield Buffer.alloc(5);
+    });
+    await using running = await startGateway(objects);
+    for (const request of [
+      ["PUT /photos/new HTTP/1.1", "Host: a", "Content-Length: 4", "", "testand more"],
+      ["GET /photos/summer.jpg HTTP/1.1", "Host: a", "", "and more"],
+    ]) {
+      using client = new RawClient(running.port);
+      client.send(...request);
+      await client.until(/\r\n\r\n/);
+      client.send(" and more");
+      reading.resolve();
+      const received = await client.untilClosed();
+      expect(received).toMatch(
+        /^HTTP\/1\.1 200 OK\r\n.*HTTP\/1\.1 400 .*<Code>BadRequest<\/Code>/s,
+      );
+      expect(received.match(/HTTP\/1\.1 \d+/g)).toHaveLength(2);
+    }
+  });
+
   test("many headers are all seen, none dropped", async () => {
     await using running = await startGateway(singleObject(OPEN));
     const headers = Array.from({ length: 1500 }, (_, index) => `${index.toString(36)}:`);
