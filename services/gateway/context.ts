@@ -73,6 +73,8 @@ export interface S3Request {
    * `authorises: "handler"` call it themselves, with the version once they have it. CopyObject calls it for its source too.
    */
   permit(action: string, resource: { bucket: Bucket; key?: string; version?: ObjectVersion }): void;
+  /** The same as a question: some things are told only to those who may ask for them. */
+  mayDo(action: string, resource: { bucket: Bucket; version?: ObjectVersion }): boolean;
 }
 
 export interface S3Response {

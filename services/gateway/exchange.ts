@@ -133,9 +133,14 @@ export class Exchange implements S3Request {
     action: string,
     resource: { bucket: Bucket; key?: string; version?: ObjectVersion | undefined },
   ): void {
-    const { bucket, version } = resource;
-    if (!decide({ caller: this.caller, action, bucket, version }))
-      throw new S3Error("AccessDenied");
+    if (!this.mayDo(action, resource)) throw new S3Error("AccessDenied");
+  }
+
+  mayDo(
+    action: string,
+    { bucket, version }: { bucket: Bucket; version?: ObjectVersion | undefined },
+  ): boolean {
+    return decide({ caller: this.caller, action, bucket, version });
   }
 
   /** A client that holds its body back is told to go on only now, when somebody wants to read it (edge rule 28). */

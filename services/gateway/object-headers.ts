@@ -96,7 +96,7 @@ export function callerId(caller: Caller): string {
   return caller.kind === "user" ? caller.user.ownerId : ANONYMOUS_ID;
 }
 
-/** The headers of GetObject and HeadObject but those of checksums and ranges. */
+/** The headers of GetObject and HeadObject but those of tags, checksums and ranges. */
 export function versionHeaders(version: ObjectVersion, bucket: Bucket): HeaderFields {
   const { headers: content } = version;
   const fields: HeaderFields = {
@@ -126,7 +126,6 @@ export function versionHeaders(version: ObjectVersion, bucket: Bucket): HeaderFi
   for (const [name, value] of version.metadata) {
     fields[METADATA_PREFIX + name] = shownMetadata(value);
   }
-  if (version.tags.length > 0) fields["x-amz-tagging-count"] = String(version.tags.length);
   if (version.storageClass !== "STANDARD") fields["x-amz-storage-class"] = version.storageClass;
   return fields;
 }

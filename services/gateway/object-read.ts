@@ -87,6 +87,7 @@ export async function planRead(request: S3Request, parts: Parts): Promise<Object
   const version = await permittedVersion(request, parts, GET_OBJECT);
   checkReadConditions(request.headers, version, parts.clock.now());
   const headers = versionHeaders(version, loadedBucket(request));
+  addTaggingCount(headers, request, version);
   const showsChecksums = wantsChecksums(request.headers);
   const partNumber = request.query.get("partNumber");
   let selected: ByteRange | undefined;
@@ -101,6 +102,17 @@ export async function planRead(request: S3Request, parts: Parts): Promise<Object
   if (!selected) return { version, status: 200, headers, start: 0, end: version.size };
   headers["content-range"] = contentRange(selected, version.size);
   return { version, status: 206, headers, start: selected.start, end: selected.end };
+}
+
+/** Tags are not public with their object, nor is how many there are. */
+function addTaggingCount(headers: HeaderFields, request: S3Request, version: ObjectVersion): void {
+  const count = version.tags.length;
+  if (count === 0) return;
+  const action = request.query.has("versionId")
+    ? "s3:GetObjectVersionTagging"
+    : "s3:GetObjectTagging";
+  if (!request.mayDo(action, { bucket: loadedBucket(request), version })) return;
+  headers["x-amz-tagging-count"] = String(count);
 }
 
 const GET_OBJECT: ObjectAction = { current: "s3:GetObject", version: "s3:GetObjectVersion" };

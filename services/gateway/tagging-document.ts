@@ -1,7 +1,7 @@
 /** `<Tagging>`: tag sets as documents, in and out. */
 import type { S3Request } from "#gateway/context.ts";
 import { checkedTags } from "#gateway/tags.ts";
-import { document, element, field, readDocument } from "#gateway/xml.ts";
+import { document, type Element, element, field, readDocument } from "#gateway/xml.ts";
 import type { Tag } from "#objects/model.ts";
 
 /** The tags of a request's body, by the rules. */
@@ -14,13 +14,15 @@ export async function readTagging(
 
 export function parseTagging(bytes: Buffer, limits: { max: number }): readonly Tag[] {
   const root = readDocument(bytes, "Tagging").only("TagSet");
-  const tags = root
-    .required("TagSet")
-    .only("Tag")
-    .children.map((tag) => {
-      tag.only("Key", "Value");
-      return { key: tag.required("Key").text, value: tag.required("Value").text };
-    });
+  return readTagSet(root.required("TagSet"), limits);
+}
+
+/** The tags in an element that holds nothing else. */
+export function readTagSet(set: Element, limits: { max: number }): readonly Tag[] {
+  const tags = set.only("Tag").children.map((tag) => {
+    tag.only("Key", "Value");
+    return { key: tag.required("Key").text, value: tag.required("Value").text };
+  });
   return checkedTags(tags, limits);
 }
 

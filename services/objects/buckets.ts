@@ -52,7 +52,8 @@ export class IndexBuckets implements Buckets {
   }
 
   async create(request: Parameters<Buckets["create"]>[0]): ReturnType<Buckets["create"]> {
-    const { name, ownerId, region, ownership, acl, versioning = "unversioned", signal } = request;
+    const { name, ownerId, region, ownership, acl, tags, signal } = request;
+    const { versioning = "unversioned" } = request;
     return this.#commits.run(
       `bucket ${name}`,
       async (): Promise<Step<Awaited<ReturnType<Buckets["create"]>>>> => {
@@ -60,8 +61,7 @@ export class IndexBuckets implements Buckets {
         if (existing) return { kind: "done", value: { kind: "exists", bucket: existing } };
         const id = this.#random.bytes(16).toString("hex");
         const createdMs = this.#clock.now();
-        const [tags, cors] = [undefined, undefined];
-        const record = { id, ownerId, createdMs, region, ownership, acl, tags, cors };
+        const record = { id, ownerId, createdMs, region, ownership, acl, tags, cors: undefined };
         const state = { id, isDeleting: false, versioning };
         const proof = { key: bucketKey(name), value: encodeBucket(record) };
         const put = [proof, { key: bucketStateKey(name), value: encodeBucketState(state) }];

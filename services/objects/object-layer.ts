@@ -39,6 +39,7 @@ export interface Buckets {
     ownership: Ownership;
     acl: CannedAcl;
     versioning?: Bucket["versioning"];
+    tags?: Bucket["tags"];
     signal: AbortSignal;
   }): Promise<{ kind: "created"; bucket: Bucket } | { kind: "exists"; bucket: Bucket }>;
   /** Linearizable. */

@@ -7,12 +7,14 @@ import {
   GetObjectAclCommand,
   GetObjectCommand,
   type Grant,
+  HeadObjectCommand,
   ListObjectsV2Command,
   type ObjectCannedACL,
   PutBucketAclCommand,
   PutBucketOwnershipControlsCommand,
   PutObjectAclCommand,
   PutObjectCommand,
+  PutObjectTaggingCommand,
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -63,6 +65,12 @@ describe("where ACLs are on", () => {
     expect((await anybody("PUT", "/new")).status).toBe(403);
     expect((await anybody("DELETE", "/open")).status).toBe(403);
     expect((await anybody("GET", "/open?response-content-type=a")).code).toBe("InvalidRequest");
+    const tagged = { Bucket, Key: "open", Tagging: { TagSet: [{ Key: "a", Value: "b" }] } };
+    await client.send(new PutObjectTaggingCommand(tagged));
+    expect((await anybody("GET", "/open?tagging")).status).toBe(403);
+    expect((await anybody("HEAD", "/open")).headers["x-amz-tagging-count"]).toBeUndefined();
+    const { TagCount } = await client.send(new HeadObjectCommand({ Bucket, Key: "open" }));
+    expect(TagCount).toBe(1);
   });
 
   test("authenticated-read lets other users read, but nobody unknown", async () => {

@@ -1,10 +1,13 @@
 /** Tags of objects and buckets. */
+import { randomUUID } from "node:crypto";
 import {
   CopyObjectCommand,
+  CreateBucketCommand,
   DeleteBucketTaggingCommand,
   DeleteObjectTaggingCommand,
   GetBucketTaggingCommand,
   GetObjectTaggingCommand,
+  HeadBucketCommand,
   HeadObjectCommand,
   PutBucketTaggingCommand,
   PutBucketVersioningCommand,
@@ -121,6 +124,25 @@ test("a bucket's tags are fifty at most, and none is said so", async () => {
   expect(await refusalOf(put(51))).toBe("400 InvalidTag");
   await client.send(new DeleteBucketTaggingCommand({ Bucket }));
   expect(await refusalOf(get())).toBe("404 NoSuchTagSet");
+});
+
+test("a bucket may be made with tags, which make it no other's nor one's own again", async () => {
+  const tagged = { Bucket: `test-${randomUUID()}` };
+  const create = (Tags: { Key: string; Value: string }[]) =>
+    client.send(new CreateBucketCommand({ ...tagged, CreateBucketConfiguration: { Tags } }));
+  const twice = [
+    { Key: "a", Value: "1" },
+    { Key: "a", Value: "2" },
+  ];
+  expect(await refusalOf(create(twice))).toBe("400 InvalidTag");
+  expect(await refusalOf(client.send(new HeadBucketCommand(tagged)))).toBe("404 NotFound");
+  await create([{ Key: "team", Value: "blue" }]);
+  const { TagSet } = await client.send(new GetBucketTaggingCommand(tagged));
+  expect(TagSet).toEqual([{ Key: "team", Value: "blue" }]);
+  expect(await refusalOf(create([{ Key: "team", Value: "blue" }]))).toBe(
+    "409 BucketAlreadyOwnedByYou",
+  );
+  await create([]);
 });
 
 test("a tagging document that is none is refused", async () => {

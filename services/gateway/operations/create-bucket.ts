@@ -5,7 +5,9 @@ import { cannedAclHeader, changesNothing, hasGrants } from "#gateway/canned-acl.
 import type { GatewaySettings, Parts, S3Request, S3Response } from "#gateway/context.ts";
 import { S3Error } from "#gateway/errors.ts";
 import { callerId } from "#gateway/object-headers.ts";
-import { readDocument } from "#gateway/xml.ts";
+import { readTagSet } from "#gateway/tagging-document.ts";
+import { BUCKET_TAGS_MAX } from "#gateway/tags.ts";
+import { type Element, readDocument } from "#gateway/xml.ts";
 import type { Bucket, CannedAcl, Ownership } from "#objects/model.ts";
 
 export async function createBucket(request: S3Request, parts: Parts): Promise<S3Response> {
@@ -16,11 +18,12 @@ export async function createBucket(request: S3Request, parts: Parts): Promise<S3
   const asked = requestedOwnership(request);
   const ownership = asked ?? settings.defaultOwnership;
   const acl = bucketAcl(request, ownership);
-  const region = await locationConstraint(request, settings);
+  const { region, tags } = await readConfiguration(request, settings);
   const ownerId = callerId(caller);
-  const outcome = await objects.buckets.create({ name, ownerId, region, ownership, acl, signal });
+  const wanted = { name, ownerId, region, ownership, acl, tags, signal };
+  const outcome = await objects.buckets.create(wanted);
   if (outcome.kind === "exists") {
-    refuseTaken(outcome.bucket, { ownerId, acl, ownership: asked }, settings);
+    refuseTaken(outcome.bucket, { ownerId, acl, ownership: asked, tags }, settings);
   }
   return { status: 200, headers: { location: `/${name}` } };
 }
@@ -58,23 +61,40 @@ function bucketAcl(request: S3Request, ownership: Ownership): CannedAcl {
   return "private";
 }
 
-/** Where the client wants its bucket; empty for us-east-1 or when it does not say. */
-async function locationConstraint(request: S3Request, settings: GatewaySettings): Promise<string> {
+interface Configuration {
+  /** Where the client wants its bucket; empty for us-east-1 or when it does not say. */
+  readonly region: string;
+  readonly tags: Bucket["tags"];
+}
+
+async function readConfiguration(
+  request: S3Request,
+  settings: GatewaySettings,
+): Promise<Configuration> {
   const bytes = await request.body.document(CONFIGURATION_BYTES_MAX);
-  if (bytes.length === 0) return "";
+  if (bytes.length === 0) return { region: "", tags: undefined };
   const configuration = readDocument(bytes, "CreateBucketConfiguration").only(
     "LocationConstraint",
     "Location",
     "Bucket",
     "Tags",
   );
-  for (const { name } of configuration.children) {
-    if (name !== "LocationConstraint") {
-      throw new S3Error("NotImplemented", {
-        message: `CreateBucketConfiguration with ${name} is not implemented`,
-      });
-    }
+  // Of directory buckets.
+  for (const name of ["Location", "Bucket"]) {
+    if (configuration.child(name) === undefined) continue;
+    throw new S3Error("NotImplemented", {
+      message: `CreateBucketConfiguration with ${name} is not implemented`,
+    });
   }
+  const set = configuration.child("Tags");
+  const tags = set && readTagSet(set, { max: BUCKET_TAGS_MAX });
+  return {
+    region: locationConstraint(configuration, settings),
+    tags: tags?.length === 0 ? undefined : tags,
+  };
+}
+
+function locationConstraint(configuration: Element, settings: GatewaySettings): string {
   const region = configuration.child("LocationConstraint")?.text.trim() ?? "";
   if (region === "") return "";
   if (!REGION.test(region)) {
@@ -90,16 +110,16 @@ async function locationConstraint(request: S3Request, settings: GatewaySettings)
 
 /**
  * One's own bucket again is a success in us-east-1 only, as on AWS, and only as it is: AWS would reset its ACL, which opens or closes
- * a bucket that somebody meant to leave alone. ceph/s3-tests expects this code.
+ * a bucket that somebody meant to leave alone. ceph/s3-tests expects this code. With tags it never is, as on AWS.
  */
 function refuseTaken(
   bucket: Bucket,
-  wanted: { ownerId: string; acl: CannedAcl; ownership: Ownership | undefined },
+  wanted: Pick<Bucket, "ownerId" | "acl" | "ownership" | "tags">,
   settings: GatewaySettings,
 ): void {
   const elements = { BucketName: bucket.name };
   if (bucket.ownerId !== wanted.ownerId) throw new S3Error("BucketAlreadyExists", { elements });
-  if ((settings.region ?? US_EAST_1) !== US_EAST_1) {
+  if ((settings.region ?? US_EAST_1) !== US_EAST_1 || wanted.tags !== undefined) {
     throw new S3Error("BucketAlreadyOwnedByYou", { elements });
   }
   const isOther =

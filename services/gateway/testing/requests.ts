@@ -84,6 +84,7 @@ export function requestOf(fields: {
     origin: "http://localhost:9000",
     isVirtualHost: false,
     permit: fields.permit ?? (() => undefined),
+    mayDo: () => true,
   };
 }
 
