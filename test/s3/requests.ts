@@ -29,19 +29,31 @@ export interface RawAnswer {
 
 /** Signed by header with the server's own user. */
 export async function sendSigned(server: TestServer, request: RawRequest): Promise<RawAnswer> {
+  return sendRaw(server, await sign(server, request));
+}
+
+/** Ready to be sent, or to be tampered with first. */
+export async function sign(
+  server: TestServer,
+  request: RawRequest,
+  options: { signingDate?: Date } = {},
+): Promise<RawRequest> {
   const { method, path, query = {}, headers = {}, body = "" } = request;
   const host = `127.0.0.1:${server.port}`;
   const sha256 = createHash("sha256").update(body).digest("hex");
-  const signed = await signerOf(server).sign({
-    method,
-    protocol: "http:",
-    hostname: "127.0.0.1",
-    port: server.port,
-    path,
-    query,
-    headers: { "x-amz-content-sha256": sha256, ...headers, host },
-  });
-  return sendRaw(server, { method, path, query, headers: signed.headers, body });
+  const signed = await signerOf(server).sign(
+    {
+      method,
+      protocol: "http:",
+      hostname: "127.0.0.1",
+      port: server.port,
+      path,
+      query,
+      headers: { "x-amz-content-sha256": sha256, ...headers, host },
+    },
+    options,
+  );
+  return { method, path, query, headers: signed.headers, body };
 }
 
 /** The same request as a URL that anybody may use for a while. */
