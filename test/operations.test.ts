@@ -145,6 +145,12 @@ describe("every input", () => {
     expect(`${status} ${body}`).toMatch(/^501 .*<Code>NotImplemented</s);
   });
 
+  test("is sent below: none of the model is left over", () => {
+    expect(OFFERED.flatMap(({ others }) => others)).toEqual([]);
+    const left = MODEL.filter(({ others }) => others.length > 0).map(({ name }) => name);
+    expect(left).toEqual(["SelectObjectContent"]);
+  });
+
   const members = OFFERED.flatMap((operation) =>
     operation.members.map((member) => ({
       operation,

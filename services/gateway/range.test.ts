@@ -1,8 +1,11 @@
 /** Byte ranges: what is read, what is ignored, what is refused. */
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { contentRange, copySourceRange, requestedRange } from "#gateway/range.ts";
+import { S3Error } from "#gateway/errors.ts";
+import { type ByteRange, contentRange, copySourceRange, requestedRange } from "#gateway/range.ts";
 
+/** Within small objects, at their ends, and far behind them. */
+const position = fc.oneof(fc.nat(45), fc.constantFrom(2 ** 31, 2 ** 53, 1e20));
 const failing = (code: string) => expect.objectContaining({ name: "S3Error", code });
 
 describe("rule 19: ranges", () => {
@@ -48,16 +51,34 @@ describe("rule 19: ranges", () => {
     );
   });
 
-  test("any range that is given lies within the object and says so", () => {
+  test("any range means what it does when one goes through the bytes one by one", () => {
     fc.assert(
-      fc.property(fc.nat(1000), fc.nat(1000), fc.integer({ min: 1, max: 1000 }), (a, b, size) => {
-        fc.pre(a <= b && a < size);
-        const end = Math.min(b, size - 1) + 1;
-        expect(requestedRange(`bytes=${a}-${b}`, size)).toEqual({ start: a, end });
-        expect(contentRange({ start: a, end }, size)).toBe(`bytes ${a}-${end - 1}/${size}`);
+      fc.property(position, position, fc.nat(40), (a, b, size) => {
+        const bytes = Array.from({ length: size }, (_, index) => index);
+        const cases: readonly (readonly [header: string, wanted: readonly number[]])[] = [
+          [`bytes=${a}-`, bytes.filter((byte) => byte >= a)],
+          [`bytes=-${a}`, bytes.filter((byte) => byte >= size - a)],
+          [`bytes=${a}-${b}`, bytes.filter((byte) => a <= byte && byte <= b)],
+        ];
+        for (const [header, wanted] of a <= b ? cases : cases.slice(0, 2)) {
+          const [first, last] = [wanted[0], wanted.at(-1)];
+          const shown = first === undefined ? "InvalidRange" : `bytes ${first}-${last}/${size}`;
+          expect([header, outcomeOf(() => requestedRange(header, size), size)]).toEqual([
+            header,
+            shown,
+          ]);
+        }
       }),
-      { numRuns: 200 },
+      { numRuns: 500 },
     );
+  });
+
+  test("numbers of any length are no reason to fail", () => {
+    const long = "9".repeat(400);
+    expect(requestedRange(`bytes=0-${long}`, 10)).toEqual({ start: 0, end: 10 });
+    expect(requestedRange(`bytes=-${long}`, 10)).toEqual({ start: 0, end: 10 });
+    expect(() => requestedRange(`bytes=${long}-`, 10)).toThrow(failing("InvalidRange"));
+    expect(() => copySourceRange(`bytes=0-${long}`, 10)).toThrow(failing("InvalidRange"));
   });
 });
 
@@ -82,4 +103,25 @@ describe("rule 19: ranges of a copy's source", () => {
   test.each(["bytes=0-21", "bytes=5-6"])("%s goes past the end of five bytes", (header) => {
     expect(() => copySourceRange(header, 5)).toThrow(failing("InvalidRange"));
   });
+
+  test("any range that lies inside is taken as it is, any other refused", () => {
+    fc.assert(
+      fc.property(fc.nat(45), position, fc.nat(40), (a, b, size) => {
+        const wanted = b < size ? `bytes ${a}-${b}/${size}` : "InvalidRange";
+        const outcome = outcomeOf(() => copySourceRange(`bytes=${a}-${b}`, size), size);
+        expect(outcome).toEqual(b < a ? "InvalidArgument" : wanted);
+      }),
+      { numRuns: 500 },
+    );
+  });
 });
+
+/** As Content-Range shows it, or the code of the refusal. */
+function outcomeOf(reading: () => ByteRange | undefined, size: number): string {
+  try {
+    const range = reading();
+    return range === undefined ? "all" : contentRange(range, size);
+  } catch (error) {
+    return error instanceof S3Error ? error.code : String(error);
+  }
+}

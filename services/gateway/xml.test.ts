@@ -2,10 +2,63 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { S3Error } from "#gateway/errors.ts";
-import { document, element, encodeUrl, escapeXml, field, readDocument } from "#gateway/xml.ts";
+import {
+  document,
+  type Element,
+  element,
+  encodeUrl,
+  escapeXml,
+  field,
+  readDocument,
+} from "#gateway/xml.ts";
 
 const read = (text: string, root = "Delete") => readDocument(Buffer.from(text), root);
 const malformed = expect.objectContaining({ name: "S3Error", code: "MalformedXML" });
+
+/** An element: its text or its elements, and how the text is spelled. */
+interface Tree {
+  readonly name: string;
+  readonly text: string;
+  readonly isData: boolean;
+  readonly children: readonly Tree[];
+}
+
+const name = fc.stringMatching(/^[A-Za-z_][\w.-]{0,5}$/);
+/** What XML can hold. */
+const legal = fc
+  .string({ unit: "binary", maxLength: 10 })
+  .filter((text) => /^[\t\n\r\P{Cc}\u007f-\u009f]*$/u.test(text) && !/[\ufffe\uffff]/.test(text));
+
+function tree(depth: number): fc.Arbitrary<Tree> {
+  const isData = fc.boolean();
+  const leaf = fc.record({ name, text: legal, isData, children: fc.constant([]) });
+  if (depth === 0) return leaf;
+  const children = fc.array(tree(depth - 1), { minLength: 1, maxLength: 3 });
+  return fc.oneof(leaf, fc.record({ name, text: fc.constant(""), isData, children }));
+}
+
+function spelled({ name: tag, text, isData, children }: Tree): string {
+  const inner =
+    children.length === 0
+      ? isData && !/\]\]>|\r/.test(text)
+        ? `<![CDATA[${text}]]>`
+        : escapeXml(text)
+      : children.map((child) => `\n <!-- <x> -->${spelled(child)}<?pi?> `).join("");
+  return `<${tag} xmlns="x"${isData ? "" : " "}>${inner}</${tag}>`;
+}
+
+/** What was read, as far as the tree written asks. */
+function treeOf(found: Element, { isData, children }: Tree): Tree {
+  const own = children.length === 0 ? [] : found.children;
+  return {
+    name: found.name,
+    text: children.length === 0 ? found.text : "",
+    isData,
+    children: own.map((child, index) => treeOf(child, children[index] ?? EMPTY)),
+  };
+}
+
+const EMPTY: Tree = { name: "", text: "", isData: false, children: [] };
 
 describe("reading", () => {
   test("gives elements by name, with their text, and never minds the namespace", () => {
@@ -98,6 +151,21 @@ describe("reading", () => {
     expect(() => read("<Delete><Key/><Kay/></Delete>").only("Key")).toThrow(malformed);
   });
 
+  test("gives the tree that was written, however it is spelled, and nothing of one cut short", () => {
+    fc.assert(
+      fc.property(tree(3), fc.nat(), (written, cut) => {
+        const text = spelled(written);
+        expect(treeOf(read(text, written.name), written)).toEqual(written);
+        const short = text.slice(0, cut % text.length);
+        expect([short, outcomeOf(() => read(short, written.name))]).toEqual([
+          short,
+          "MalformedXML",
+        ]);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   test("hostile text throws MalformedXML and nothing else", () => {
     const piece = fc.oneof(
       fc.constantFrom(
@@ -134,11 +202,6 @@ describe("reading", () => {
 
 describe("writing", () => {
   test("what is written reads back, whatever text it holds", () => {
-    const legal = fc
-      .string({ unit: "binary" })
-      .filter(
-        (text) => /^[\t\n\r\P{Cc}\u007f-\u009f]*$/u.test(text) && !/[\ufffe\uffff]/.test(text),
-      );
     fc.assert(
       fc.property(fc.array(legal, { maxLength: 5 }), (keys) => {
         const written = document(

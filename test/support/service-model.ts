@@ -9,6 +9,8 @@ export interface ModelOperation {
   readonly query: readonly string[];
   readonly members: readonly ModelMember[];
   readonly document: ModelElement | undefined;
+  /** Inputs that are none of these, nor in the path, nor bytes: elements of a document that has no root in the model. */
+  readonly others: readonly string[];
 }
 
 export interface ModelMember {
@@ -68,6 +70,7 @@ function readOperation([, , name, traits, input]: OperationSchema): ModelOperati
   const [path = "", search = ""] = uri.split("?");
   const [, , , , names, schemas] = input();
   const members: ModelMember[] = [];
+  const others: string[] = [];
   let document: ModelElement | undefined;
   let hasBucket = false;
   for (const [index, memberName] of names.entries()) {
@@ -81,6 +84,8 @@ function readOperation([, , name, traits, input]: OperationSchema): ModelOperati
       members.push({ place: "query", name: member.httpQuery });
     } else if (member.httpPayload && isStructure(shapeOf(schemas[index]))) {
       document = readElement(memberName, schemas[index]);
+    } else if (!isInPathOrBytes(schemas[index])) {
+      others.push(memberName);
     }
   }
   return {
@@ -90,6 +95,7 @@ function readOperation([, , name, traits, input]: OperationSchema): ModelOperati
     query: search.split("&").filter((condition) => condition !== ""),
     members,
     document,
+    others,
   };
 }
 
@@ -116,13 +122,19 @@ function isStructure(shape: unknown): shape is StructureSchema {
   return Array.isArray(shape) && shape[0] === STRUCTURE;
 }
 
-/** A member is a schema, or a pair of a schema and its traits as a member, 0 for none. A schema itself is longer. */
-function isPair(schema: unknown): schema is readonly [schema: unknown, traits: Traits | 0] {
+/** A member is a schema, or a pair of a schema and its traits as a member, in bits where these say it all. A schema itself is longer. */
+function isPair(schema: unknown): schema is readonly [schema: unknown, traits: Traits | number] {
   return Array.isArray(schema) && schema.length === 2;
 }
 
+/** Their traits are bits: 1 for a part of the path, 16 for the body as it is. */
+function isInPathOrBytes(schema: unknown): boolean {
+  return isPair(schema) && (schema[1] === 1 || schema[1] === 16);
+}
+
 function traitsOf(schema: unknown): Traits {
-  return (isPair(schema) && schema[1]) || {};
+  const traits = isPair(schema) ? schema[1] : {};
+  return typeof traits === "number" ? {} : traits;
 }
 
 function shapeOf(schema: unknown): unknown {
