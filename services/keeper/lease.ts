@@ -36,6 +36,7 @@ export async function acquireLease(
       expect: [{ key, revision: found?.revision ?? 0 }, own],
       put: [{ key, value: Buffer.from(session.id) }],
       remove: [],
+      isEssential: true,
     },
     signal,
   );

@@ -1,7 +1,7 @@
 /**
  * Commits that travel together to the writer thread, as one block of bytes that changes hands without a copy.
  *
- *     commit        u16 expectations | u16 puts | u16 removals | u16 0 | u32 bytes of expectations | u32 bytes of changes
+ *     commit        u16 expectations | u16 puts | u16 removals | u16 is essential | u32 bytes of expectations | u32 bytes of changes
  *     expectation   f64 revision | u16 key length | key
  *     put           u16 key length | u32 value length | key | value
  *     removal       u16 key length | key
@@ -38,11 +38,12 @@ export function packGroup(commits: readonly Commit[], bytes: number): Buffer<Arr
   return group;
 }
 
-function packCommit(group: Buffer, start: number, { expect, put, remove }: Commit): number {
+function packCommit(group: Buffer, start: number, commit: Commit): number {
+  const { expect, put, remove, isEssential } = commit;
   group.writeUInt16LE(expect.length, start);
   group.writeUInt16LE(put.length, start + 2);
   group.writeUInt16LE(remove.length, start + 4);
-  group.writeUInt16LE(0, start + 6);
+  group.writeUInt16LE(isEssential === true ? 1 : 0, start + 6);
   let place = start + COMMIT_HEAD_BYTES;
   for (const { key, revision } of expect) {
     group.writeDoubleLE(revision, place);
@@ -73,6 +74,7 @@ export interface PackedCommit {
   readonly expectations: number;
   readonly puts: number;
   readonly removals: number;
+  readonly isEssential: boolean;
   readonly expected: Buffer;
   readonly changes: Buffer;
 }
@@ -88,6 +90,7 @@ export function unpackGroup(bytes: Uint8Array): readonly PackedCommit[] {
       expectations: group.readUInt16LE(place),
       puts: group.readUInt16LE(place + 2),
       removals: group.readUInt16LE(place + 4),
+      isEssential: group.readUInt16LE(place + 6) === 1,
       expected: group.subarray(expected, changes),
       changes: group.subarray(changes, end),
     });

@@ -134,7 +134,7 @@ class Writer {
       },
     };
     for (const [place, commit] of commits.entries()) {
-      if (commit.puts > 0 && !takesPuts) {
+      if (commit.puts > 0 && !takesPuts && !commit.isEssential) {
         applied.full.push(place);
       } else if (!everyExpectation(commit, this.#holds)) {
         applied.conflicts.push({ place, current: this.#current(commit) });

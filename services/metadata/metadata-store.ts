@@ -28,6 +28,8 @@ export interface Commit {
   readonly expect: readonly Expectation[];
   readonly put: readonly Put[];
   readonly remove: readonly Uint8Array[];
+  /** Taken also when there is no room left for new records: few bytes, without which nothing could be removed either. */
+  readonly isEssential?: true;
 }
 
 export type CommitOutcome =

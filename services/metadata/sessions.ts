@@ -49,6 +49,7 @@ export async function openSession(
         { key: settledKey(id), value: markOf(0) },
       ],
       remove: [],
+      isEssential: true,
     },
     signal,
   );
@@ -142,7 +143,8 @@ class StoredSession implements Session {
   }
 
   #commitAt(revision: number, put: readonly Put[], signal: AbortSignal | undefined) {
-    return this.#store.commit({ expect: [{ key: this.#key, revision }], put, remove: [] }, signal);
+    const expect = [{ key: this.#key, revision }];
+    return this.#store.commit({ expect, put, remove: [], isEssential: true }, signal);
   }
 
   #ended(intent: string): SessionEnded {
