@@ -1,6 +1,6 @@
 /** Where a copy-source header points. */
 import { describe, expect, test } from "vitest";
-import { parseCopySource } from "#gateway/copy-source.ts";
+import { parseCopySource, refuseOversizedCopy } from "#gateway/copy-source.ts";
 
 const ID = "0123456789abcdefghijklmnopqrstuv";
 const invalid = expect.objectContaining({ name: "S3Error", code: "InvalidArgument" });
@@ -28,4 +28,11 @@ describe("rule 22: the source of a copy", () => {
       expect(() => parseCopySource(header)).toThrow(invalid);
     },
   );
+
+  test("is at most 5 GiB large", () => {
+    expect(() => refuseOversizedCopy(5 * 1024 ** 3)).not.toThrow();
+    expect(() => refuseOversizedCopy(5 * 1024 ** 3 + 1)).toThrow(
+      expect.objectContaining({ name: "S3Error", code: "InvalidRequest" }),
+    );
+  });
 });

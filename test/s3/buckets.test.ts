@@ -70,6 +70,24 @@ describe("creating", () => {
     await client.send(new DeleteObjectCommand({ Bucket, Key: "kept" }));
   });
 
+  test("rule 16: elsewhere one's own again is BucketAlreadyOwnedByYou, and rule 24: the region must be signed", async () => {
+    const region = "eu-central-1";
+    const elsewhere = await startServer({ env: { ANYBUCKET_REGION: region } });
+    try {
+      const there = elsewhere.client({ region });
+      const Bucket = await freshBucket(there);
+      const again = there.send(new CreateBucketCommand({ Bucket }));
+      expect(await refusalOf(again)).toBe("409 BucketAlreadyOwnedByYou");
+      const { BucketRegion } = await there.send(new HeadBucketCommand({ Bucket }));
+      expect(BucketRegion).toBe(region);
+      const lost = await sendSigned(elsewhere, { method: "GET", path: `/${Bucket}` });
+      expect([lost.status, lost.code]).toEqual([400, "AuthorizationHeaderMalformed"]);
+      expect(elementOf(lost.text, "Region")).toBe(region);
+    } finally {
+      await elsewhere.stop();
+    }
+  });
+
   test("rule 16: one's own again with another ACL or ownership is refused, and stays as it is", async () => {
     const ObjectOwnership = "ObjectWriter";
     const Bucket = await freshBucket(client, { ObjectOwnership, ACL: "public-read" });

@@ -212,6 +212,21 @@ describe("rule 1: bodies with a trailer", () => {
     expect([await Body?.transformToString(), ContentEncoding]).toEqual(["123456789", undefined]);
   });
 
+  test("may do without a word of their coding, and come in HTTP's own chunks", async () => {
+    const trailer = `x-amz-checksum-crc32:${CHECKS.CRC32}`;
+    const bare = await sendTrailed(trailer, { "content-encoding": "" });
+    expect(bare.status).toBe(200);
+    const wrapped = await sendTrailed(trailer, {
+      "content-encoding": "aws-chunked,gzip",
+      "transfer-encoding": "chunked",
+    });
+    expect(wrapped.status).toBe(200);
+    const { Body, ContentEncoding } = await client.send(
+      new GetObjectCommand({ Bucket, Key: "trailed" }),
+    );
+    expect([await Body?.transformToString(), ContentEncoding]).toEqual(["123456789", "gzip"]);
+  });
+
   test("leave nothing when they are wrong", async () => {
     const before = await client.send(new HeadObjectCommand({ Bucket, Key: "trailed" }));
     expect((await sendTrailed("x-amz-checksum-crc32:AAAAAA==")).code).toBe("BadDigest");
