@@ -1,6 +1,6 @@
 /** The command line: `anybucket [server] [DIR…] [--setting value]`, and MinIO's spelling of the same. */
-import { Command } from "commander";
-import type { SettingRow } from "#lib/settings-reader.ts";
+import { Command, type CommanderError } from "commander";
+import { nearest, type SettingRow } from "#lib/settings-reader.ts";
 import { readSettings, type Settings } from "#settings.ts";
 
 export type CommandLine =
@@ -13,6 +13,7 @@ export const EXIT_CONFIGURATION = 78;
 
 /** MinIO's flags that mean one of ours, and those that ask for nothing we would do otherwise. */
 const MINIO_FLAGS: Readonly<Record<string, string>> = { "console-address": "admin-address" };
+const OWN_FLAGS = ["--help", "--version", "--print-config"];
 const MINIO_SWITCHES = ["quiet", "json", "anonymous"];
 
 export function readCommandLine(
@@ -32,11 +33,9 @@ export function readCommandLine(
       writeOut: (text) => {
         printed += text;
       },
-      writeErr: (text) => {
-        printed += text;
-      },
+      writeErr: () => undefined,
     })
-    .showSuggestionAfterError(true)
+    .showSuggestionAfterError(false)
     .addHelpText("after", environmentHelp(rows));
   for (const row of rows) {
     const argument = row.fallback === "false" || row.fallback === "true" ? "[value]" : "<value>";
@@ -47,20 +46,17 @@ export function readCommandLine(
   try {
     command.parse([...argv], { from: "user" });
   } catch (error) {
-    const exitCode = (error as { exitCode?: number }).exitCode === 0 ? 0 : EXIT_USAGE;
-    return { kind: "print", text: printed, exitCode };
-  }
-  const { flags, printConfig } = chosenFlags(command.opts<Record<string, unknown>>());
-  const named = command.args[0] === "server" ? command.args.slice(1) : command.args;
-  const remote = named.find((folder) => /^https?:\/\//.test(folder));
-  if (remote !== undefined) {
+    const { exitCode, message } = error as CommanderError;
+    if (exitCode === 0) return { kind: "print", text: printed, exitCode };
     return {
       kind: "print",
-      text: `${remote} names another machine: this version runs on one machine; give its folders, for example: anybucket server /data1 /data2\n`,
+      text: `anybucket: ${usageFault(message, rows)}\n`,
       exitCode: EXIT_USAGE,
     };
   }
-  if (named.length > 0) flags["data"] = named.flatMap(expandEllipsis).join(",");
+  const { flags, printConfig } = chosenFlags(command.opts<Record<string, unknown>>());
+  const named = command.args[0] === "server" ? command.args.slice(1) : command.args;
+  if (named.length > 0) flags["data"] = named.join(",");
   const read = readSettings({ environment, flags });
   if (read.faults.length > 0) {
     const text = read.faults.map((fault) => `anybucket: ${fault}\n`).join("");
@@ -68,6 +64,15 @@ export function readCommandLine(
   }
   if (printConfig) return { kind: "print", text: configuration(read.rows), exitCode: 0 };
   return { kind: "serve", settings: read.settings, rows: read.rows };
+}
+
+/** commander's words, but on one line and with ours for a flag that there is not. */
+function usageFault(message: string, rows: readonly SettingRow[]): string {
+  const [line = ""] = message.split("\n", 1);
+  const unknown = /unknown option '(--[^'=]+)/.exec(line)?.[1];
+  if (unknown === undefined) return line.replace(/^error: /, "");
+  const flags = [...rows.map(({ flag }) => flag), ...OWN_FLAGS];
+  return `${unknown} is not a setting; did you mean ${nearest(unknown, flags)}?`;
 }
 
 function chosenFlags(options: Record<string, unknown>): {
@@ -83,29 +88,23 @@ function chosenFlags(options: Record<string, unknown>): {
   return { flags, printConfig: options["printConfig"] === true };
 }
 
-/** MinIO's `/data{1...4}`: four folders. */
-export function expandEllipsis(folder: string): string[] {
-  const match = /^(.*)\{(\d+)\.\.\.(\d+)\}(.*)$/.exec(folder);
-  if (match === null) return [folder];
-  const [, before = "", first = "", last = "", after = ""] = match;
-  const folders: string[] = [];
-  for (let number = Number(first); number <= Number(last); number++) {
-    folders.push(
-      ...expandEllipsis(`${before}${String(number).padStart(first.length, "0")}${after}`),
-    );
-  }
-  return folders;
-}
-
 function environmentHelp(rows: readonly SettingRow[]): string {
-  const lines = rows.map(
-    ({ variable, fallback }) => `  ${variable}${fallback === "" ? "" : `=${fallback}`}`,
-  );
-  return `\nEach setting is also read from the environment (flags win):\n${lines.join("\n")}\nMINIO_ROOT_USER, MINIO_ROOT_PASSWORD, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY work as well.\n`;
+  const lines = rows.map(({ variable, fallback, hasFile }) => {
+    const file = hasFile ? `  or ${variable}_FILE` : "";
+    return `  ${variable}${fallback === "" ? "" : `=${fallback}`}${file}`;
+  });
+  return `
+Each setting is also read from the environment; flags win:
+${lines.join("\n")}
+MINIO_ROOT_USER, MINIO_ROOT_PASSWORD, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY work as well.
+`;
 }
 
 function configuration(rows: readonly SettingRow[]): string {
-  return rows
-    .map(({ variable, value, isSet }) => `${variable}=${value}${isSet ? "" : "  # default"}\n`)
-    .join("");
+  return rows.map((row) => `${row.variable}=${row.value}${originOf(row)}\n`).join("");
+}
+
+function originOf({ variable, source }: SettingRow): string {
+  if (source === undefined) return "  # default";
+  return source === variable ? "" : `  # from ${source}`;
 }

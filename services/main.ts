@@ -2,7 +2,7 @@
 import cluster from "node:cluster";
 import { readFileSync } from "node:fs";
 import { readCommandLine } from "#command-line.ts";
-import { OperatorFault } from "#local/operator-fault.ts";
+import { asOperatorFault, EXIT_FAULT, OperatorFault } from "#local/operator-fault.ts";
 import { runMachine } from "#local/run.ts";
 import { runWorker } from "#local/worker.ts";
 
@@ -22,8 +22,11 @@ if (cluster.isWorker) {
     await runMachine(commandLine.settings, version);
     process.exit(0);
   } catch (error) {
-    if (!(error instanceof OperatorFault)) throw error;
-    process.stderr.write(`anybucket: ${error.message}\n`);
-    process.exit(error.exitCode);
+    if (!(error instanceof OperatorFault)) {
+      process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+    }
+    const fault = asOperatorFault(error, EXIT_FAULT);
+    process.stderr.write(`anybucket: ${fault.message}\n`);
+    process.exit(fault.exitCode);
   }
 }

@@ -1,7 +1,11 @@
 /** Every setting: its name, its default, one line on it. Read once, at the start. */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { ACCESS_KEY_RULE, isAccessKey, SECRET_KEY_LENGTH_MIN } from "#access/users-file.ts";
 import { isBucketName } from "#gateway/bucket-name.ts";
 import { type SettingRow, type SettingSources, SettingsReader } from "#lib/settings-reader.ts";
+import { parseAddress } from "#local/address.ts";
+import { checkFolderName, expandEllipsis } from "#local/folder-names.ts";
 
 export type Settings = Readonly<ReturnType<typeof declareSettings>>;
 
@@ -16,33 +20,50 @@ export function readSettings(sources: Omit<SettingSources, "prefix">): {
   const reader = new SettingsReader({ prefix: SETTINGS_PREFIX, ...sources });
   const settings = declareSettings(reader);
   reader.refuseUnknown();
-  const faults = [...reader.faults, ...contradictions(settings)];
-  return { settings, rows: reader.rows, faults };
+  const { rows } = reader;
+  return { settings, rows, faults: [...reader.faults, ...contradictions(settings, rows)] };
 }
 
 /** A setting earns its row when two sensible operators would set it differently. */
 function declareSettings(read: SettingsReader) {
   return {
-    folders: read.list("DATA", ["./data"], "Folders of data, one for each disk, comma separated", [
-      "MINIO_VOLUMES",
-    ]),
-    address: read.text("ADDRESS", ":9000", "Address and port of the S3 API", ["MINIO_ADDRESS"]),
+    folders: read
+      .list(
+        "DATA",
+        ["./data"],
+        "Folders of data, one for each disk, comma separated",
+        ["MINIO_VOLUMES"],
+        checkFolderName,
+      )
+      .flatMap(expandEllipsis),
+    address: read.text(
+      "ADDRESS",
+      ":9000",
+      "Address and port of the S3 API",
+      ["MINIO_ADDRESS"],
+      parseAddress,
+    ),
     adminAddress: read.text(
       "ADMIN_ADDRESS",
       ":9001",
       "Address and port of health and metrics; keep it inside your network",
       ["MINIO_CONSOLE_ADDRESS"],
+      parseAddress,
     ),
-    accessKey: read.optional("ACCESS_KEY", "Access key of the first user; generated when not set", [
-      "AWS_ACCESS_KEY_ID",
-      "MINIO_ROOT_USER",
-      "MINIO_ACCESS_KEY",
-    ]),
-    secretKey: read.secret(
-      "SECRET_KEY",
-      "Secret key of the first user; also from the file that ANYBUCKET_SECRET_KEY_FILE names",
-      ["AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY"],
+    accessKey: read.credential(
+      "ACCESS_KEY",
+      "Access key of the first user; generated when not set",
+      {
+        aliases: ["MINIO_ROOT_USER", "MINIO_ACCESS_KEY", "AWS_ACCESS_KEY_ID"],
+        isSecret: false,
+        check: checkAccessKey,
+      },
     ),
+    secretKey: read.credential("SECRET_KEY", "Secret key of the first user", {
+      aliases: ["MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"],
+      isSecret: true,
+      check: checkSecretKey,
+    }),
     usersFile: read.optional("USERS_FILE", "JSON file with more users; read again on SIGHUP"),
     buckets: read.list(
       "BUCKETS",
@@ -127,19 +148,45 @@ function checkBucketName(name: string): void {
   );
 }
 
-function contradictions(settings: ReturnType<typeof declareSettings>): string[] {
+function checkAccessKey(text: string): void {
+  if (!isAccessKey(text)) throw new Error(`must be ${ACCESS_KEY_RULE}`);
+}
+
+function checkSecretKey(text: string): void {
+  if (text.length < SECRET_KEY_LENGTH_MIN) {
+    throw new Error(`must have at least ${SECRET_KEY_LENGTH_MIN} characters`);
+  }
+}
+
+/** Settings that go together. */
+const PAIRS = [
+  ["TLS_CERT_FILE", "TLS_KEY_FILE"],
+  ["ACCESS_KEY", "SECRET_KEY"],
+] as const;
+
+function contradictions(
+  settings: ReturnType<typeof declareSettings>,
+  rows: readonly SettingRow[],
+): string[] {
   const faults: string[] = [];
-  if ((settings.tlsCertFile === undefined) !== (settings.tlsKeyFile === undefined)) {
-    faults.push("ANYBUCKET_TLS_CERT_FILE and ANYBUCKET_TLS_KEY_FILE go together");
+  const sourceOf = (name: string) =>
+    rows.find(({ variable }) => variable === SETTINGS_PREFIX + name)?.source;
+  for (const [one, other] of PAIRS) {
+    const sources = [sourceOf(one), sourceOf(other)];
+    const set = sources.find((source) => source !== undefined);
+    if (set === undefined || !sources.includes(undefined)) continue;
+    const missing = sources[0] === undefined ? one : other;
+    faults.push(`${set} is set without ${SETTINGS_PREFIX}${missing}: they go together`);
   }
-  if (settings.secretKey !== undefined && settings.accessKey === undefined) {
-    faults.push("ANYBUCKET_SECRET_KEY is set without ANYBUCKET_ACCESS_KEY");
+  if (settings.address === settings.adminAddress) {
+    faults.push(
+      `ANYBUCKET_ADDRESS and ANYBUCKET_ADMIN_ADDRESS are both ${settings.address}: give each a port of its own`,
+    );
   }
-  if (settings.accessKey !== undefined && settings.secretKey === undefined) {
-    faults.push("ANYBUCKET_ACCESS_KEY is set without ANYBUCKET_SECRET_KEY");
-  }
-  if (settings.secretKey !== undefined && settings.secretKey.length < 8) {
-    faults.push("ANYBUCKET_SECRET_KEY must have at least 8 characters");
+  const folders = settings.folders.map((folder) => resolve(folder));
+  for (const replaced of settings.replace) {
+    if (folders.includes(resolve(replaced))) continue;
+    faults.push(`ANYBUCKET_REPLACE names ${replaced}, which is not one of the data folders`);
   }
   if (settings.folders.length === 0) faults.push("ANYBUCKET_DATA names no folder");
   return faults;

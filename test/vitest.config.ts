@@ -24,7 +24,7 @@ export default defineConfig({
         test: {
           name: "local",
           include: ["test/local/**/*.test.ts"],
-          testTimeout: 120_000,
+          testTimeout: 180_000,
           hookTimeout: 120_000,
           fileParallelism: false,
         },

@@ -50,6 +50,10 @@ export class UserTable implements Users {
   }
 }
 
+export function isAccessKey(text: string): boolean {
+  return ACCESS_KEY.test(text);
+}
+
 /** The canonical user id of a user for whom nobody chose one. */
 export function ownerIdOf(name: string): string {
   return hash("sha256", name, "hex");
@@ -69,7 +73,8 @@ type Field = (typeof FIELDS)[number];
 
 /** What stands in a Credential between its slashes and commas. */
 const ACCESS_KEY = /^[A-Za-z0-9_.+=@-]{3,128}$/;
-const SECRET_KEY_LENGTH_MIN = 8;
+export const ACCESS_KEY_RULE = "3 to 128 letters, digits or any of _.+=@-";
+export const SECRET_KEY_LENGTH_MIN = 8;
 /** Goes into answers and logs, one line each. */
 const PRINTABLE = /^[^\p{Cc}]{1,256}$/u;
 
@@ -112,8 +117,8 @@ async function readUser(
   const accessKey = fields.accessKey ?? "";
   if (fields.name === undefined) faults.push(`${at}.name is missing`);
   if (fields.accessKey === undefined) faults.push(`${at}.accessKey is missing`);
-  else if (!ACCESS_KEY.test(accessKey)) {
-    faults.push(`${at}.accessKey must be 3 to 128 letters, digits or any of _.+=@-`);
+  else if (!isAccessKey(accessKey)) {
+    faults.push(`${at}.accessKey must be ${ACCESS_KEY_RULE}`);
   }
   for (const field of ["name", "ownerId", "displayName", "email"] as const) {
     const value = fields[field];

@@ -13,7 +13,10 @@ export interface SettingRow {
   /** As text; secrets are shown as `***`. */
   readonly value: string;
   readonly fallback: string;
-  readonly isSet: boolean;
+  /** Where it was read: its own name, a foreign one, a flag; undefined when nothing set it. */
+  readonly source: string | undefined;
+  /** Also read from the file that the variable with `_FILE` behind it names. */
+  readonly hasFile: boolean;
 }
 
 export interface SettingSources {
@@ -26,7 +29,8 @@ export interface SettingSources {
 interface Options<T> {
   /** Foreign names that are read when ours is not set, in order: `MINIO_ROOT_USER`. */
   readonly aliases?: readonly string[];
-  readonly secret?: boolean;
+  readonly isSecret?: boolean;
+  readonly hasFile?: boolean;
   readonly parse: (text: string) => T;
 }
 
@@ -61,12 +65,24 @@ export class SettingsReader {
     });
   }
 
-  /** As `optional`; also read from the file that NAME_FILE names, and never printed. */
-  secret(name: string, help: string, aliases: readonly string[] = []): string | undefined {
+  /** As `optional`; also read from the file that NAME_FILE names. `check` throws, saying what it must be. */
+  credential(
+    name: string,
+    help: string,
+    options: {
+      aliases: readonly string[];
+      /** Never printed. */
+      isSecret: boolean;
+      check: (text: string) => void;
+    },
+  ): string | undefined {
+    const { aliases, isSecret, check } = options;
+    const parse = (text: string) => {
+      check(text);
+      return text;
+    };
     return this.#read<string | undefined>(name, undefined, help, {
-      aliases,
-      secret: true,
-      parse: (text) => text,
+      ...{ aliases, isSecret, hasFile: true, parse },
     });
   }
 
@@ -90,7 +106,7 @@ export class SettingsReader {
   boolean(name: string, fallback: boolean, help: string): boolean {
     return this.#read(name, fallback, help, {
       parse: (text) => {
-        if (/^(1|true|yes|on|)$/i.test(text)) return true;
+        if (/^(1|true|yes|on)$/i.test(text)) return true;
         if (/^(0|false|no|off)$/i.test(text)) return false;
         throw new Error("must be true or false");
       },
@@ -136,7 +152,9 @@ export class SettingsReader {
 
   /** To be called last: variables with our prefix that no setting read are faults, with the nearest name. */
   refuseUnknown(): void {
-    const known = this.rows.flatMap(({ variable }) => [variable, `${variable}_FILE`]);
+    const known = this.rows.flatMap(({ variable, hasFile }) =>
+      hasFile ? [variable, `${variable}_FILE`] : [variable],
+    );
     for (const variable of Object.keys(this.#sources.environment)) {
       if (!variable.startsWith(this.#sources.prefix) || known.includes(variable)) continue;
       this.faults.push(`${variable} is not a setting; did you mean ${nearest(variable, known)}?`);
@@ -163,7 +181,7 @@ export class SettingsReader {
       try {
         value = options.parse(found.text);
       } catch (error) {
-        const shown = options.secret === true ? "***" : found.text;
+        const shown = options.isSecret === true ? "***" : found.text;
         this.faults.push(`${found.source}=${shown}: ${(error as Error).message}`);
       }
     }
@@ -172,9 +190,10 @@ export class SettingsReader {
       variable,
       flag: `--${flag}`,
       help,
-      value: options.secret === true && text !== "" ? "***" : text,
+      value: options.isSecret === true && text !== "" ? "***" : text,
       fallback: fallbackText,
-      isSet: found !== undefined,
+      source: found?.source,
+      hasFile: options.hasFile === true,
     });
     return value;
   }
@@ -188,12 +207,14 @@ export class SettingsReader {
     flag: string;
     options: Options<T>;
   }): { text: string; source: string } | undefined {
-    const given = this.#sources.flags[flag];
+    const { environment, flags } = this.#sources;
+    // Empty is as good as not set: that is how templates leave a setting out.
+    const given = flags[flag] || undefined;
     if (given !== undefined) return { text: given, source: `--${flag}` };
     for (const name of [variable, ...(options.aliases ?? [])]) {
-      const text = this.#sources.environment[name];
+      const text = environment[name] || undefined;
       if (text !== undefined) return { text, source: name };
-      const file = options.secret === true ? this.#sources.environment[`${name}_FILE`] : undefined;
+      const file = (options.hasFile === true && environment[`${name}_FILE`]) || undefined;
       if (file === undefined) continue;
       try {
         return { text: readFileSync(file, "utf8").trimEnd(), source: `${name}_FILE` };

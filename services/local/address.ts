@@ -10,7 +10,7 @@ export function parseAddress(text: string): ListenAddress {
   const match = /^(?:(?:\[([^\]]+)\]|([^:]*)):)?(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) {
-    throw new Error(`Cannot listen on "${text}": write it as :9000 or 127.0.0.1:9000`);
+    throw new Error("must be an address such as :9000, 127.0.0.1:9000 or [::1]:9000");
   }
   const host = match[1] ?? match[2] ?? "";
   return { host: host === "" || host === "0.0.0.0" || host === "*" ? undefined : host, port };

@@ -1,8 +1,10 @@
 /** The first user's keys: given by the operator, or generated once and kept in every data folder. */
+import { join } from "node:path";
 import type { User } from "#access/users.ts";
 import { ownerIdOf } from "#access/users-file.ts";
 import type { Disk } from "#lib/disk.ts";
 import type { Random } from "#lib/random.ts";
+import { EXIT_IO, OperatorFault } from "#local/operator-fault.ts";
 
 export interface Credentials {
   readonly accessKey: string;
@@ -22,7 +24,7 @@ export async function loadCredentials(
     return { accessKey: given.accessKey, secretKey: given.secretKey, origin: "given" };
   }
   for (const folder of folders) {
-    const kept = parse(await folder.readFile(CREDENTIALS_FILE));
+    const kept = await read(folder);
     if (kept === undefined) continue;
     await keep(kept, folders);
     return { ...kept, origin: "kept" };
@@ -42,13 +44,27 @@ export function firstUser({ accessKey, secretKey }: Credentials): User {
   return { name, ownerId, displayName: name, email: undefined, accessKey, secretKey };
 }
 
-function parse(bytes: Buffer | undefined): { accessKey: string; secretKey: string } | undefined {
+async function read(folder: Disk): Promise<{ accessKey: string; secretKey: string } | undefined> {
+  const bytes = await folder.readFile(CREDENTIALS_FILE);
   if (bytes === undefined) return undefined;
-  const kept = JSON.parse(bytes.toString("utf8")) as { accessKey?: unknown; secretKey?: unknown };
-  if (typeof kept.accessKey !== "string" || typeof kept.secretKey !== "string") {
-    throw new Error(`Cannot read ${CREDENTIALS_FILE}: accessKey or secretKey is missing`);
+  const { accessKey, secretKey } = parse(bytes.toString("utf8"));
+  if (typeof accessKey === "string" && typeof secretKey === "string") {
+    return { accessKey, secretKey };
   }
-  return { accessKey: kept.accessKey, secretKey: kept.secretKey };
+  const path = join(folder.root ?? "", CREDENTIALS_FILE);
+  throw new OperatorFault(
+    `Cannot read ${path}: accessKey or secretKey is missing; remove it to have new keys made`,
+    EXIT_IO,
+  );
+}
+
+function parse(json: string): { accessKey?: unknown; secretKey?: unknown } {
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
 }
 
 async function keep(

@@ -1,6 +1,7 @@
 /** What the supervising process and its workers say to each other. */
 
-import type { Credentials } from "#local/credentials.ts";
+import type { User } from "#access/users.ts";
+import type { Certificate } from "#local/certificate.ts";
 import type { IndexLayout } from "#metadata/index-layout.ts";
 import type { Settings } from "#settings.ts";
 
@@ -18,7 +19,9 @@ export interface WorkerPlan {
   readonly clusterId: string;
   readonly folders: readonly FolderPlan[];
   readonly indexLayout: IndexLayout;
-  readonly credentials: Credentials;
+  /** As they are now, so that a worker that is started again needs none of the operator's files. */
+  readonly users: readonly User[];
+  readonly certificate: Certificate | undefined;
   readonly codec: string;
 }
 
@@ -28,7 +31,8 @@ export type ToWorker =
   | { readonly kind: "elected" }
   /** Another worker has ended: its volumes can be closed and scanned. */
   | { readonly kind: "worker-ended"; readonly worker: string }
-  | { readonly kind: "reload-users" }
+  | { readonly kind: "users"; readonly users: readonly User[] }
+  | { readonly kind: "certificate"; readonly certificate: Certificate }
   | { readonly kind: "report"; readonly id: number }
   | { readonly kind: "drain" };
 
@@ -36,8 +40,8 @@ export type ToSupervisor =
   | { readonly kind: "hello" }
   | { readonly kind: "session"; readonly session: string }
   | { readonly kind: "ready" }
-  /** It cannot serve, and starting another would not help: the port is in use. */
-  | { readonly kind: "fault"; readonly message: string; readonly code: string | undefined }
+  /** It cannot serve; it waits to be ended. */
+  | { readonly kind: "fault"; readonly message: string; readonly exitCode: number }
   | {
       readonly kind: "report";
       readonly id: number;

@@ -15,51 +15,87 @@ export class OperatorFault extends Error {
   }
 }
 
-/** Words for the faults of listening on an address. */
-export function listenFault(error: NodeJS.ErrnoException, address: string): OperatorFault {
-  switch (error.code ?? "") {
+/** One that is one already stays as it is; of any other error the message's first line says it. */
+export function asOperatorFault(error: unknown, exitCode: number): OperatorFault {
+  if (error instanceof OperatorFault) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new OperatorFault(message.split("\n", 1)[0] ?? "", exitCode, error);
+}
+
+/** Words for the faults of listening on an address; `flag` is the setting that names it. */
+export function listenFault(
+  error: NodeJS.ErrnoException,
+  { address, flag }: { address: string; flag: string },
+): OperatorFault {
+  const reason = listenReason(error, flag);
+  return new OperatorFault(`Cannot listen on ${address}: ${reason}`, EXIT_CONFIGURATION, error);
+}
+
+function listenReason({ code, message }: NodeJS.ErrnoException, flag: string): string {
+  switch (code ?? "") {
     case "EADDRINUSE":
-      return new OperatorFault(
-        `Cannot listen on ${address}: the port is in use; stop the other program, or choose another with --address :PORT`,
-        EXIT_CONFIGURATION,
-        error,
-      );
+      return `the port is in use; stop the other program, or choose another with ${flag} :PORT`;
     case "EACCES":
-      return new OperatorFault(
-        `Cannot listen on ${address}: ports below 1024 need root; choose another with --address :PORT`,
-        EXIT_CONFIGURATION,
-        error,
-      );
+      return `ports below 1024 need root; choose another with ${flag} :PORT`;
+    case "EADDRNOTAVAIL":
+      return "this machine has no such address";
+    case "ENOTFOUND":
+      return "there is no host of that name";
     default:
-      return new OperatorFault(
-        `Cannot listen on ${address}: ${error.message}`,
-        EXIT_CONFIGURATION,
-        error,
-      );
+      return message;
   }
 }
 
 /** Words for the faults of a data folder. */
 export function folderFault(error: NodeJS.ErrnoException, path: string): OperatorFault {
-  switch (error.code ?? "") {
+  switch (codeOf(error)) {
     case "EACCES":
-    case "EPERM": {
-      const user = process.getuid?.() ?? 0;
-      const group = process.getgid?.() ?? 0;
-      return new OperatorFault(
-        `Cannot write to ${path} as user ${user}: run "chown -R ${user}:${group} ${path}"`,
-        EXIT_CONFIGURATION,
-        error,
-      );
-    }
+    case "EPERM":
+      return forbiddenFault(error, path);
     case "EROFS":
       return new OperatorFault(`Cannot write to ${path}: it is mounted read-only`, EXIT_IO, error);
     case "ENOSPC":
-      return new OperatorFault(`Cannot write to ${path}: the disk is full`, EXIT_IO, error);
+    case "EDQUOT":
+      return fullFault(path, error);
     case "ENOTDIR":
     case "EEXIST":
       return new OperatorFault(`Cannot use ${path}: it is not a folder`, EXIT_CONFIGURATION, error);
     default:
       return new OperatorFault(`Cannot use ${path}: ${error.message}`, EXIT_IO, error);
   }
+}
+
+export function fullFault(path: string, cause: unknown): OperatorFault {
+  return new OperatorFault(
+    `Cannot write to ${path}: the disk is full; make room on it, then start again`,
+    EXIT_IO,
+    cause,
+  );
+}
+
+/** SQLite, which takes the folder's lock, has codes of its own; the low byte tells the kind. */
+const SQLITE_CODES: Readonly<Record<number, string>> = {
+  8: "EACCES", // SQLITE_READONLY
+  13: "ENOSPC", // SQLITE_FULL
+  14: "EACCES", // SQLITE_CANTOPEN
+};
+
+function codeOf(error: NodeJS.ErrnoException & { errcode?: number }): string {
+  if (error.errcode === undefined) return error.code ?? "";
+  return SQLITE_CODES[error.errcode & 0xff] ?? "";
+}
+
+function forbiddenFault(error: NodeJS.ErrnoException, path: string): OperatorFault {
+  const owner = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
+  const quoted = /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+  const isMissing = error.syscall === "mkdir";
+  const command = isMissing
+    ? `mkdir -p ${quoted} && chown ${owner} ${quoted}`
+    : `chown -R ${owner} ${quoted}`;
+  const [user] = owner.split(":");
+  return new OperatorFault(
+    `Cannot ${isMissing ? "make" : "write to"} ${path} as user ${user}: run, as root: ${command}`,
+    EXIT_CONFIGURATION,
+    error,
+  );
 }

@@ -6,9 +6,10 @@ import cluster, { type Worker } from "node:cluster";
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { Logger } from "#lib/log.ts";
-import type { ListenAddress } from "#local/address.ts";
+import { parseAddress } from "#local/address.ts";
 import { createAdminServer } from "#local/admin-server.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
+import { EXIT_FAULT, listenFault, OperatorFault } from "#local/operator-fault.ts";
 
 export interface SupervisorOptions {
   /** A worker's plan by its number; called again for each start. */
@@ -16,7 +17,7 @@ export interface SupervisorOptions {
   readonly workers: number;
   /** Unique to this start, so that no worker's name is used twice. */
   readonly bootId: string;
-  readonly admin: ListenAddress;
+  readonly adminAddress: string;
   readonly drainMs: number;
   readonly notes: () => Promise<readonly string[]>;
   /** Called when a worker has been reaped: its session can never commit again. */
@@ -36,6 +37,8 @@ interface Member {
   readonly process: Worker;
   readonly startedAt: number;
   session: string | undefined;
+  /** It has been told what to do: all that came before was in that. */
+  hasPlan: boolean;
   isReady: boolean;
 }
 
@@ -46,12 +49,14 @@ export class Supervisor {
     number,
     (report: Extract<ToSupervisor, { kind: "report" }>) => void
   >();
+  /** Of the start, until it is over. */
   readonly #failed = Promise.withResolvers<never>();
   #elected: number | undefined;
   #admin: Server | undefined;
   #started = 0;
   #reportId = 0;
   #restartDelay = 0;
+  #hasStarted = false;
   #isStopping = false;
   /** Every worker that has ended since the start, and how many of them the elected one has been told of. */
   readonly #ended: string[] = [];
@@ -62,33 +67,54 @@ export class Supervisor {
     this.#failed.promise.catch(() => undefined);
   }
 
-  /** Resolves when every worker listens; rejects when one cannot. */
+  /** Resolves when every worker listens; rejects, with none left, when one cannot. */
   async start(): Promise<void> {
     await this.#listenAdmin();
     cluster.on("exit", (process, code, signal) => void this.#onExit(process, code, signal));
     const ready = Array.from({ length: this.#options.workers }, () => this.#startWorker());
-    await Promise.race([Promise.all(ready), this.#failed.promise]);
+    try {
+      await Promise.race([Promise.all(ready), this.#failed.promise]);
+    } catch (error) {
+      await this.#end();
+      throw error;
+    }
+    this.#hasStarted = true;
     this.#elect();
   }
 
   /** Tells every worker to finish what it has begun; those that do not are killed after the drain time. */
   async stop(): Promise<void> {
     this.#isStopping = true;
-    const members = [...this.#members.values()];
-    const exits = members.map(({ process }) => once(process, "exit"));
-    for (const { process } of members) send(process, { kind: "drain" });
+    for (const { hasPlan, process } of this.#members.values()) if (!hasPlan) kill(process);
+    this.tell({ kind: "drain" });
     const timer = setTimeout(() => {
       this.#options.log.warn("Drain time is over: ending the requests still under way");
-      for (const { process } of members) process.process.kill("SIGKILL");
+      for (const { process } of this.#members.values()) kill(process);
     }, this.#options.drainMs + CLOSE_MS);
-    await Promise.all(exits);
+    await this.#allGone();
     clearTimeout(timer);
-    this.#admin?.close();
-    this.#admin?.closeAllConnections();
+    this.#closeAdmin();
   }
 
-  reloadUsers(): void {
-    for (const { process } of this.#members.values()) send(process, { kind: "reload-users" });
+  tell(message: ToWorker): void {
+    for (const { hasPlan, process } of this.#members.values()) if (hasPlan) send(process, message);
+  }
+
+  async #end(): Promise<void> {
+    this.#isStopping = true;
+    for (const { process } of this.#members.values()) kill(process);
+    await this.#allGone();
+    this.#closeAdmin();
+  }
+
+  async #allGone(): Promise<void> {
+    const members = [...this.#members.values()];
+    await Promise.all(members.map(({ process }) => once(process, "exit")));
+  }
+
+  #closeAdmin(): void {
+    this.#admin?.close();
+    this.#admin?.closeAllConnections();
   }
 
   #startWorker(): Promise<void> {
@@ -99,6 +125,7 @@ export class Supervisor {
       process,
       startedAt: Date.now(),
       session: undefined,
+      hasPlan: false,
       isReady: false,
     };
     this.#members.set(process.id, member);
@@ -106,6 +133,7 @@ export class Supervisor {
     process.on("message", (message: ToSupervisor) => {
       switch (message.kind) {
         case "hello":
+          member.hasPlan = true;
           send(process, { kind: "plan", plan: this.#options.plan(name) });
           break;
         case "session":
@@ -119,11 +147,23 @@ export class Supervisor {
           this.#reports.get(message.id)?.(message);
           break;
         case "fault":
-          this.#failed.reject(Object.assign(new Error(message.message), { code: message.code }));
+          this.#onFault(member, message);
           break;
       }
     });
     return ready.promise;
+  }
+
+  /** Nothing was begun, so it can be killed; after the start another one is tried, and more slowly each time. */
+  #onFault(member: Member, { message, exitCode }: Extract<ToSupervisor, { kind: "fault" }>): void {
+    this.#failed.reject(new OperatorFault(message, exitCode));
+    if (this.#hasStarted) {
+      this.#options.log.error(
+        { worker: member.name, reason: message },
+        "A gateway process cannot serve",
+      );
+    }
+    kill(member.process);
   }
 
   async #onExit(process: Worker, code: number | null, signal: string | null): Promise<void> {
@@ -137,10 +177,10 @@ export class Supervisor {
       { worker: member.name, code, signal },
       "A gateway process has ended: starting another",
     );
-    if (!member.isReady && this.#members.size === 0) {
-      this.#failed.reject(
-        new Error(`A gateway process ended with ${signal ?? code} before it was ready`),
-      );
+    if (!this.#hasStarted) {
+      const message = `A gateway process ended with ${signal ?? code} before it was ready`;
+      this.#failed.reject(new OperatorFault(message, EXIT_FAULT));
+      return;
     }
     this.#ended.push(member.name);
     if (this.#elected === process.id) this.#elected = undefined;
@@ -176,7 +216,7 @@ export class Supervisor {
   }
 
   async #listenAdmin(): Promise<void> {
-    const { admin } = this.#options;
+    const { adminAddress: address } = this.#options;
     const server = createAdminServer({
       processes: () => ({
         ready: this.#isStopping
@@ -187,8 +227,12 @@ export class Supervisor {
       notes: this.#options.notes,
       reports: () => this.#collectReports(),
     });
-    server.listen(admin.port, admin.host);
-    await once(server, "listening");
+    try {
+      server.listen(parseAddress(address));
+      await once(server, "listening");
+    } catch (error) {
+      throw listenFault(error as NodeJS.ErrnoException, { address, flag: "--admin-address" });
+    }
     this.#admin = server;
   }
 
@@ -218,4 +262,8 @@ export class Supervisor {
 /** A worker that has just ended is told nothing; its exit is handled on its own. */
 function send(process: Worker, message: ToWorker): void {
   if (process.isConnected()) process.send(message);
+}
+
+function kill(process: Worker): void {
+  process.process.kill("SIGKILL");
 }

@@ -1,8 +1,8 @@
 /** One gateway process: opens index and disks, serves S3 on the shared port, does the background work when elected. */
-import { readFile } from "node:fs/promises";
+import { on } from "node:events";
 import { createServer } from "node:http";
-import type { User } from "#access/users.ts";
-import { readUsersFile, UserTable } from "#access/users-file.ts";
+import { createServer as createTlsServer } from "node:https";
+import { UserTable } from "#access/users-file.ts";
 import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
 import type { RequestRecord } from "#gateway/exchange.ts";
 import { Gateway } from "#gateway/server.ts";
@@ -11,10 +11,10 @@ import { createLog, type Logger } from "#lib/log.ts";
 import { createMetrics, type Metrics } from "#lib/metrics.ts";
 import { systemRandom } from "#lib/random.ts";
 import { parseAddress } from "#local/address.ts";
-import { firstUser } from "#local/credentials.ts";
+import type { Certificate } from "#local/certificate.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
 import { type LocalNode, openNode } from "#local/node.ts";
-import { createTlsServer } from "#local/tls.ts";
+import { asOperatorFault, EXIT_FAULT, listenFault, OperatorFault } from "#local/operator-fault.ts";
 
 /** Errors that say who may not, or how it was signed: worth a metric of their own. */
 const AUTH_ERRORS = new Set([
@@ -27,16 +27,41 @@ const AUTH_ERRORS = new Set([
 ]);
 
 const FAULT_CHECK_MS = 1000;
+const FAULT_HEARD_MS = 5000;
+const TLS_OPTIONS = { minVersion: "TLSv1.2" } as const;
 
 /** Runs until the supervisor tells it to drain. */
 export async function runWorker(): Promise<void> {
-  const plan = await askForPlan();
+  // The supervisor is gone: nobody would start this process again or end its session.
+  process.on("disconnect", () => process.exit(1));
+  const inbox = on(process, "message") as AsyncIterator<[ToWorker]>;
+  const plan = await askForPlan(inbox);
+  const { logLevel: level, logFormat: format } = plan.settings;
+  const log = createLog({ level, format });
+  try {
+    await serve(plan, { inbox, log });
+  } catch (error) {
+    if (!(error instanceof OperatorFault)) log.error({ err: error }, "Cannot serve");
+    const { message, exitCode } = asOperatorFault(error, EXIT_FAULT);
+    tell({ kind: "fault", message, exitCode });
+    log.flush();
+    // The supervisor ends this process, once it has heard why.
+    await systemClock.sleep(FAULT_HEARD_MS);
+    process.exit(1);
+  }
+  log.flush();
+  process.exit(0);
+}
+
+async function serve(
+  plan: WorkerPlan,
+  { inbox, log }: { inbox: AsyncIterator<[ToWorker]>; log: Logger & { flush(): void } },
+): Promise<void> {
   const { settings } = plan;
-  const log = createLog({ level: settings.logLevel, format: settings.logFormat });
   const metrics = createMetrics({ processMetrics: true });
   const node = await openNode({ plan, log, clock: systemClock, random: systemRandom });
   tell({ kind: "session", session: node.session.id });
-  const users = new UserTable(await readUsers(plan));
+  const users = new UserTable(plan.users);
   let isDraining = false;
   const gateway = new Gateway(
     {
@@ -55,10 +80,10 @@ export async function runWorker(): Promise<void> {
       },
     },
   );
-  const server = await createHttpServer(plan, log);
+  const { server, useCertificate } = createHttpServer(plan);
   gateway.attach(server);
   const stopped = Promise.withResolvers<void>();
-  process.on("message", (message: ToWorker) => {
+  const onMessage = (message: ToWorker) => {
     switch (message.kind) {
       case "plan":
         break;
@@ -72,8 +97,11 @@ export async function runWorker(): Promise<void> {
             log.error({ err: error }, "Cannot close the volumes of a process that ended"),
           );
         break;
-      case "reload-users":
-        void reloadUsers(plan, users, log);
+      case "users":
+        users.replace(message.users);
+        break;
+      case "certificate":
+        useCertificate(message.certificate);
         break;
       case "report":
         void report(message.id, metrics, gateway, node);
@@ -83,19 +111,15 @@ export async function runWorker(): Promise<void> {
         stopped.resolve();
         break;
     }
-  });
-  // The supervisor is gone: nobody would start this process again or end its session.
-  process.on("disconnect", () => process.exit(1));
+  };
+  void hear(inbox, onMessage);
   const watch = setInterval(() => endOnFault(node, log), FAULT_CHECK_MS);
-  const address = parseAddress(settings.address);
-  await listen(server, address.port, address.host);
+  await listen(server, settings.address);
   tell({ kind: "ready" });
   await stopped.promise;
   clearInterval(watch);
   await gateway.drain(AbortSignal.timeout(settings.drain));
   await node[Symbol.asyncDispose]();
-  log.flush();
-  process.exit(0);
 }
 
 /** The supervisor starts another process, which finds the index as it durably is. */
@@ -107,50 +131,52 @@ function endOnFault(node: LocalNode, log: ReturnType<typeof createLog>): void {
   process.exit(1);
 }
 
-async function askForPlan(): Promise<WorkerPlan> {
-  const answer = Promise.withResolvers<WorkerPlan>();
-  const onMessage = (message: ToWorker) => {
-    if (message.kind === "plan") answer.resolve(message.plan);
-  };
-  process.on("message", onMessage);
+async function askForPlan(inbox: AsyncIterator<[ToWorker]>): Promise<WorkerPlan> {
   // The terminal's Ctrl-C goes to the whole group; the supervisor tells us when to stop.
   process.on("SIGINT", () => undefined);
   process.on("SIGTERM", () => undefined);
   process.on("SIGHUP", () => undefined);
   tell({ kind: "hello" });
-  const plan = await answer.promise;
-  process.off("message", onMessage);
-  return plan;
+  const [first] = (await inbox.next()).value as [ToWorker];
+  if (first.kind !== "plan")
+    throw new Error(`Cannot begin with ${first.kind}: the plan comes first`);
+  return first.plan;
 }
 
-async function createHttpServer({ settings }: WorkerPlan, log: Logger): Promise<HttpServer> {
-  const { tlsCertFile, tlsKeyFile } = settings;
-  if (tlsCertFile === undefined || tlsKeyFile === undefined) return createServer(SERVER_OPTIONS);
-  return createTlsServer({ certFile: tlsCertFile, keyFile: tlsKeyFile }, SERVER_OPTIONS, log);
+/** Messages wait their turn: none is lost while the parts that they are for are still being made. */
+async function hear(
+  inbox: AsyncIterator<[ToWorker]>,
+  handle: (message: ToWorker) => void,
+): Promise<void> {
+  for (;;) {
+    const { value, done } = await inbox.next();
+    if (done === true) return;
+    handle(value[0]);
+  }
 }
 
-async function listen(server: HttpServer, port: number, host: string | undefined): Promise<void> {
+function createHttpServer({ certificate }: WorkerPlan): {
+  server: HttpServer;
+  useCertificate: (certificate: Certificate) => void;
+} {
+  if (certificate === undefined) {
+    return { server: createServer(SERVER_OPTIONS), useCertificate: () => undefined };
+  }
+  const server = createTlsServer({ ...SERVER_OPTIONS, ...TLS_OPTIONS, ...certificate });
+  // Connections that are open keep theirs.
+  const useCertificate = (next: Certificate) =>
+    server.setSecureContext({ ...TLS_OPTIONS, ...next });
+  return { server, useCertificate };
+}
+
+async function listen(server: HttpServer, text: string): Promise<void> {
   const listening = Promise.withResolvers<void>();
-  server.once("error", (error: NodeJS.ErrnoException) => {
-    tell({ kind: "fault", message: error.message, code: error.code });
-    listening.reject(error);
-  });
-  server.listen({ port, host, backlog: 1024 }, listening.resolve);
-  await listening.promise;
-}
-
-async function readUsers({ settings, credentials }: WorkerPlan): Promise<readonly User[]> {
-  const first = firstUser(credentials);
-  if (settings.usersFile === undefined) return [first];
-  return [first, ...(await readUsersFile(settings.usersFile, (path) => readFile(path, "utf8")))];
-}
-
-async function reloadUsers(plan: WorkerPlan, users: UserTable, log: Logger): Promise<void> {
+  server.once("error", listening.reject);
+  server.listen({ ...parseAddress(text), backlog: 1024 }, listening.resolve);
   try {
-    users.replace(await readUsers(plan));
-    log.info("Users reloaded");
+    await listening.promise;
   } catch (error) {
-    log.error({ err: error }, "Users not reloaded: the earlier ones stay");
+    throw listenFault(error as NodeJS.ErrnoException, { address: text, flag: "--address" });
   }
 }
 
@@ -201,5 +227,6 @@ function accessLine(record: RequestRecord): object {
 }
 
 function tell(message: ToSupervisor): void {
-  if (process.connected) process.send?.(message);
+  // A supervisor that has just gone is no fault of ours: `disconnect` follows.
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
 }

@@ -10,7 +10,7 @@ import { freePort } from "../s3/server.ts";
 export const ROOT = resolve(import.meta.dirname, "../..");
 const LAUNCHER = join(ROOT, "services/anybucket.js");
 /** A start takes one or two seconds; the rest is for a machine with other things to do. */
-const PATIENCE_MS = 45_000;
+const PATIENCE_MS = 60_000;
 
 export interface LaunchOptions {
   readonly args?: readonly string[];
@@ -19,8 +19,8 @@ export interface LaunchOptions {
   readonly cwd?: string;
   /** The user to run as, which takes root. */
   readonly uid?: number;
-  /** What runs the launcher. */
-  readonly node?: string;
+  /** What runs the launcher, with flags of its own. */
+  readonly node?: readonly [program: string, ...flags: string[]];
   readonly launcher?: string;
 }
 
@@ -41,10 +41,10 @@ export function launch({
   env = {},
   cwd,
   uid,
-  node = process.execPath,
+  node: [program, ...flags] = [process.execPath],
   launcher = LAUNCHER,
 }: LaunchOptions): Launched {
-  const child = spawn(node, [launcher, ...args], {
+  const child = spawn(program, [...flags, launcher, ...args], {
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: process.env["PATH"], ...env },
@@ -116,14 +116,13 @@ export async function until(
   holds: () => boolean | Promise<boolean>,
   what: string,
 ): Promise<void> {
-  let hasExited = false;
-  void launched.exited.then(() => {
-    hasExited = true;
-  });
   const deadline = Date.now() + PATIENCE_MS;
   while (Date.now() < deadline) {
     if (await holds()) return;
-    if (hasExited) throw new Error(`Ended before ${what}: ${output(launched)}`);
+    const { exitCode, signalCode } = launched.process;
+    if (exitCode !== null || signalCode !== null) {
+      throw new Error(`Ended before ${what}: ${output(launched)}`);
+    }
     await sleep(25);
   }
   throw new Error(`Not within ${PATIENCE_MS} ms: ${what}: ${output(launched)}`);
@@ -145,14 +144,28 @@ function output(launched: Launched): string {
   return `${launched.stdout()}\n${launched.stderr()}`;
 }
 
+/** The lines of its log, so far. */
+export function logLines(launched: Launched): readonly Record<string, unknown>[] {
+  const lines = launched.stdout().split("\n").slice(0, -1);
+  return lines
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 export interface Keys {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
 }
 
-export function clientOf({ endpoint }: Running, credentials: Keys): S3Client {
-  const region = "us-east-1";
-  return new S3Client({ endpoint, region, forcePathStyle: true, credentials, maxAttempts: 1 });
+export function clientOf({ endpoint }: { endpoint: string }, credentials: Keys): S3Client {
+  return new S3Client({
+    endpoint,
+    region: "us-east-1",
+    forcePathStyle: true,
+    credentials,
+    maxAttempts: 1,
+    requestChecksumCalculation: "WHEN_REQUIRED",
+  });
 }
 
 /** A folder of the test's own, gone with it. */
