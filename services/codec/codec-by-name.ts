@@ -6,14 +6,18 @@ import { Replication } from "#codec/replication.ts";
 import { defaultUnit, parseCodecName } from "#codec/storage-class.ts";
 import { StripePool } from "#codec/stripe-pool.ts";
 import { wasmBlockMath } from "#codec/wasm/kernel.ts";
+import { BufferPool } from "#lib/buffer-pool.ts";
 
 /** Ten stripes of ec-4+2: enough to keep the disks busy while further bodies wait their turn. */
 export const STRIPE_MEMORY_BYTES = 64 * 1024 * 1024;
+/** Of copies: what waits for its next use. */
+const FREE_BYTES_MAX = 16 * 1024 * 1024;
 /** Two stripes of the code that needs most, 4+8. */
 const STRIPE_MEMORY_MIN = 25 * 1024 * 1024;
 
 export class CodecByName {
   readonly #codecs = new Map<string, Map<number, Codec>>();
+  readonly #buffers = new BufferPool(FREE_BYTES_MAX);
   readonly #memory: { pool: () => StripePool; recovery: () => BlockRecovery };
 
   constructor({ stripeMemoryBytes = STRIPE_MEMORY_BYTES }: { stripeMemoryBytes?: number } = {}) {
@@ -40,7 +44,7 @@ export class CodecByName {
     const codec =
       ofName.get(unit) ??
       (shape.kind === "replica"
-        ? new Replication({ name, copies: shape.copies, unit })
+        ? new Replication({ name, copies: shape.copies, unit }, this.#buffers)
         : new ReedSolomon({ name, k: shape.k, m: shape.m, unit }, this.#memory));
     ofName.set(unit, codec);
     return codec;

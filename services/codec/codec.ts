@@ -19,7 +19,10 @@ export interface EncodedStripe {
 
 /** Gathers the bytes of one stripe after another. At most one finished stripe may wait for its release while the next is gathered. */
 export interface StripeEncoder {
-  /** Takes bytes up to the stripe's end and says how many; the bytes must stay unchanged until that stripe's release. */
+  /**
+   * Takes bytes up to the stripe's end and says how many. They are the caller's again when it returns, but for the
+   * last ones of a body whose size is known: those must stay unchanged until the stripe's release.
+   */
   push(bytes: Uint8Array): number;
   /** True when `finish` must be called before the next push. */
   readonly isFull: boolean;

@@ -1,29 +1,35 @@
-/** Copies: every block of a stripe is the stripe. Nothing is copied here; blocks are the pieces as they came. */
+/** Copies: every block of a stripe is the stripe. A body of one piece is not copied; others are put together, so that they are written as one. */
 import type { Codec, EncodedStripe, StripeEncoder } from "#codec/codec.ts";
+import type { BufferPool } from "#lib/buffer-pool.ts";
 
-/**
- * So many pieces are kept as they come, and larger ones always; smaller ones that follow are gathered in
- * buffers, so that a body sent byte by byte neither costs an object a byte nor makes endless write lists.
- */
-const SMALL_PIECES_MAX = 16;
-const SMALL_PIECE_BYTES = 16 * 1024;
-const GATHERING_BYTES = 64 * 1024;
+interface EncoderOptions {
+  readonly unit: number;
+  readonly copies: number;
+  readonly pool: BufferPool;
+  readonly size: number | undefined;
+}
 
 export class Replication implements Codec {
   readonly name: string;
   readonly k = 1;
   readonly m: number;
   readonly unit: number;
+  readonly #pool: BufferPool;
 
-  constructor({ name, copies, unit }: { name: string; copies: number; unit: number }) {
+  constructor(
+    { name, copies, unit }: { name: string; copies: number; unit: number },
+    pool: BufferPool,
+  ) {
     this.name = name;
     this.m = copies - 1;
     this.unit = unit;
+    this.#pool = pool;
   }
 
-  encoder(signal: AbortSignal): Promise<StripeEncoder> {
+  encoder(signal: AbortSignal, size: number | undefined): Promise<StripeEncoder> {
     signal.throwIfAborted();
-    return Promise.resolve(new ReplicaEncoder(this.unit, 1 + this.m));
+    const { unit, m } = this;
+    return Promise.resolve(new ReplicaEncoder({ unit, copies: 1 + m, pool: this.#pool, size }));
   }
 
   decode(blocks: readonly (Uint8Array | undefined)[], length: number): readonly Uint8Array[] {
@@ -46,17 +52,19 @@ export class Replication implements Codec {
 class ReplicaEncoder implements StripeEncoder {
   readonly #unit: number;
   readonly #copies: number;
-  #pieces: Uint8Array[] = [];
-  #gathered = 0;
-  /** Where small pieces are put together, and how much of it is in use; its used part is the last piece when `#isGathering`. */
+  readonly #pool: BufferPool;
+  /** Bytes of the body still to come; more than there will be when its size is not known. */
+  #rest: number;
+  /** The body, when it came as one piece. */
+  #only: Uint8Array | undefined;
   #buffer: Buffer | undefined;
-  #bufferStart = 0;
-  #bufferEnd = 0;
-  #isGathering = false;
+  #gathered = 0;
 
-  constructor(unit: number, copies: number) {
+  constructor({ unit, copies, pool, size }: EncoderOptions) {
     this.#unit = unit;
     this.#copies = copies;
+    this.#pool = pool;
+    this.#rest = size ?? Number.POSITIVE_INFINITY;
   }
 
   get isFull(): boolean {
@@ -68,52 +76,51 @@ class ReplicaEncoder implements StripeEncoder {
   }
 
   push(bytes: Uint8Array): number {
-    const room = this.#unit - this.#gathered;
-    const taken = bytes.length <= room ? bytes : bytes.subarray(0, room);
-    if (taken.length === 0) return 0;
-    this.#gathered += taken.length;
-    if (this.#pieces.length < SMALL_PIECES_MAX || taken.length >= SMALL_PIECE_BYTES) {
-      this.#pieces.push(taken);
-      this.#isGathering = false;
+    const taken = Math.min(bytes.length, this.#unit - this.#gathered);
+    if (taken === 0) return 0;
+    if (this.#gathered === 0 && taken === this.#rest) {
+      this.#only = taken === bytes.length ? bytes : bytes.subarray(0, taken);
     } else {
-      this.#gather(taken);
+      this.#buffer ??= this.#pool.take(Math.min(this.#unit, this.#rest));
+      this.#buffer.set(taken === bytes.length ? bytes : bytes.subarray(0, taken), this.#gathered);
     }
-    return taken.length;
+    this.#gathered += taken;
+    this.#rest -= taken;
+    return taken;
   }
 
   finish(): EncodedStripe {
-    if (this.#gathered === 0) throw new Error("Cannot finish a stripe: nothing was gathered");
-    const pieces = this.#pieces;
     const length = this.#gathered;
-    this.discard();
+    if (length === 0) throw new Error("Cannot finish a stripe: nothing was gathered");
+    const buffer = this.#buffer;
+    const block = [this.#only ?? (buffer as Buffer).subarray(0, length)];
+    this.#only = undefined;
+    this.#buffer = undefined;
+    this.#gathered = 0;
     return {
       length,
-      blocks: Array.from({ length: this.#copies }, () => pieces),
+      blocks: Array.from({ length: this.#copies }, () => block),
       blockLength: length,
-      release: () => undefined,
+      release: once(() => buffer && this.#pool.give(buffer)),
     };
   }
 
   discard(): void {
-    this.#pieces = [];
+    if (this.#buffer) this.#pool.give(this.#buffer);
+    this.#only = undefined;
+    this.#buffer = undefined;
     this.#gathered = 0;
-    this.#isGathering = false;
   }
+}
 
-  #gather(small: Uint8Array): void {
-    if (!this.#buffer || this.#bufferEnd + small.length > this.#buffer.length) {
-      this.#buffer = Buffer.allocUnsafeSlow(GATHERING_BYTES);
-      this.#bufferEnd = 0;
-      this.#isGathering = false;
-    }
-    if (!this.#isGathering) this.#bufferStart = this.#bufferEnd;
-    this.#buffer.set(small, this.#bufferEnd);
-    this.#bufferEnd += small.length;
-    const piece = this.#buffer.subarray(this.#bufferStart, this.#bufferEnd);
-    if (this.#isGathering) this.#pieces[this.#pieces.length - 1] = piece;
-    else this.#pieces.push(piece);
-    this.#isGathering = true;
-  }
+/** A buffer given back twice would be used by two. */
+function once(work: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    work();
+  };
 }
 
 function anyCopy(blocks: readonly (Uint8Array | undefined)[]): Uint8Array {

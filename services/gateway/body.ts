@@ -18,6 +18,7 @@ import {
 import { type ByteSource, emptySource, StreamSource } from "#gateway/body-source.ts";
 import type { RequestBody, RequestHeaders } from "#gateway/context.ts";
 import { S3Error } from "#gateway/errors.ts";
+import { freeMemory } from "#lib/bytes.ts";
 import type { BodyDigests, ChecksumAlgorithm, ObjectBody } from "#objects/model.ts";
 
 /** Nothing is read before the handler asks; `onFirstRead` is then the place to send `100 Continue`. */
@@ -27,6 +28,7 @@ export function openBody(
   onFirstRead?: () => void,
 ): RequestBody {
   return new VerifiedBody({
+    isStream: true,
     headers,
     payload,
     framing: () => readFraming(headers, payload),
@@ -45,6 +47,7 @@ export function openFormFile(
   }: Pick<Authentication, "headers" | "payload"> & { readonly fileSizes: SizeRange },
 ): RequestBody {
   return new VerifiedBody({
+    isStream: false,
     headers,
     payload,
     framing: () => ({ size: undefined, isOpenEnded: true, trailers: undefined }),
@@ -94,6 +97,8 @@ function decodedLength(headers: RequestHeaders): number {
 }
 
 interface BodyParts {
+  /** Nobody else holds a piece of the source. */
+  readonly isStream: boolean;
   readonly headers: RequestHeaders;
   readonly payload: Payload;
   readonly framing: () => Framing;
@@ -135,7 +140,7 @@ class VerifiedBody implements RequestBody {
     const pieces: Uint8Array[] = [];
     let length = 0;
     const { contentMd5, algorithm } = announced;
-    const wanted = { md5: contentMd5 !== undefined, algorithm, announced };
+    const wanted = { md5: contentMd5 !== undefined, algorithm, announced, isKept: true };
     for await (const piece of this.#take(wanted)) {
       length += piece.length;
       if (length > limitBytes) throw new S3Error("MaxMessageLengthExceeded");
@@ -149,25 +154,30 @@ class VerifiedBody implements RequestBody {
     const { size, isOpenEnded } = this.#frame();
     if (size === undefined && !isOpenEnded) throw new S3Error("MissingContentLength");
     const announced = this.#digests();
-    return this.#take({ md5: true, algorithm: announced.algorithm ?? checksum, announced });
+    const algorithm = announced.algorithm ?? checksum;
+    return this.#take({ md5: true, algorithm, announced, isKept: false });
   }
 
   #take({
     md5,
     algorithm,
     announced,
+    isKept,
   }: {
     md5: boolean;
     algorithm: ChecksumAlgorithm | undefined;
     announced: AnnouncedDigests;
+    /** The reader keeps all pieces. */
+    isKept: boolean;
   }): PassingBody {
     if (this.#isTaken) throw new Error("Cannot read the body of a request: it has been read");
     this.#isTaken = true;
-    const { payload, source, sizes } = this.#parts;
+    const { isStream, payload, source, sizes } = this.#parts;
     const { size, isOpenEnded, trailers } = this.#frame();
     const isFramed = payload.mode !== "hash" && payload.mode !== "unsigned";
     const isEmpty = !isFramed && !isOpenEnded && (size ?? 0) === 0;
     return new PassingBody({
+      isStream: isStream && !isKept,
       size: isEmpty ? 0 : size,
       sizes,
       source: isEmpty ? () => emptySource : source,
@@ -193,6 +203,7 @@ class VerifiedBody implements RequestBody {
 }
 
 interface PassingParts {
+  readonly isStream: boolean;
   readonly size: number | undefined;
   readonly sizes: SizeRange;
   readonly source: () => ByteSource;
@@ -227,6 +238,7 @@ class PassingBody implements ObjectBody {
           this.#digest(slice);
           yield slice;
         }
+        this.#discard(piece);
         continue;
       }
       this.#digest(piece);
@@ -236,6 +248,7 @@ class PassingBody implements ObjectBody {
         return;
       }
       yield piece;
+      this.#discard(piece);
     }
     this.#verify(framing?.end());
   }
@@ -251,6 +264,11 @@ class PassingBody implements ObjectBody {
         value: digester.checksum.toString("base64"),
       },
     };
+  }
+
+  /** Its reader has asked for the next one, and keeps none but the last. */
+  #discard(piece: Buffer): void {
+    if (this.#parts.isStream && this.#received !== this.size) freeMemory(piece);
   }
 
   #digest(piece: Uint8Array): void {

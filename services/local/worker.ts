@@ -200,8 +200,8 @@ function count(metrics: Metrics, record: RequestRecord): void {
   const operation = record.operation ?? "unknown";
   metrics.requests.inc({ operation, status: record.status });
   metrics.requestSeconds.observe({ operation }, record.ms / 1000);
-  metrics.bytes.inc({ direction: "in" }, record.bytesIn);
-  metrics.bytes.inc({ direction: "out" }, record.bytesOut);
+  if (record.bytesIn > 0) metrics.bytes.inc({ direction: "in" }, record.bytesIn);
+  if (record.bytesOut > 0) metrics.bytes.inc({ direction: "out" }, record.bytesOut);
   if (record.errorCode !== undefined && AUTH_ERRORS.has(record.errorCode)) {
     metrics.authFailures.inc({ reason: record.errorCode });
   }

@@ -67,6 +67,8 @@ export class LmdbMetadata implements MetadataStore {
   /** The newest group that watchers have heard of. */
   #watchedGroup = 0;
   #hasForeignChanges = false;
+  /** Whether the snapshot was taken in this turn of the event loop's callbacks. */
+  #isFresh = false;
   #foreignTimer: NodeJS.Timeout | undefined;
 
   /** An index without copies. With them: openIndex of index-log.ts. */
@@ -185,11 +187,25 @@ export class LmdbMetadata implements MetadataStore {
     return value && { key, value, revision: getLastVersion() };
   }
 
-  /** The binding keeps a snapshot until the event loop's next turn, older than what other processes have acknowledged. */
+  /**
+   * The binding keeps a snapshot until the event loop's next turn, older than what other processes have acknowledged. One
+   * that was taken since the callback at hand began will do: whatever somebody was told of since then, that it happened
+   * before this read can be known to nobody before a later callback.
+   */
   #renewSnapshot(signal: AbortSignal | undefined): void {
     this.#assertOpen(signal);
+    if (this.#isFresh) return;
     this.#environment.database.resetReadTxn();
+    this.#isFresh = true;
+    queueMicrotask(this.#endTurnLater);
   }
+
+  /** A tick that is asked for by a microtask comes once no microtask of the callback is left, before the next callback. */
+  readonly #endTurnLater = (): void => process.nextTick(this.#endTurn);
+
+  readonly #endTurn = (): void => {
+    this.#isFresh = false;
+  };
 
   #assertOpen(signal: AbortSignal | undefined): void {
     signal?.throwIfAborted();

@@ -164,6 +164,7 @@ export interface BodyDigests {
 /**
  * The bytes of an upload, already freed of any transfer framing. Iterating throws when a signature, length or
  * digest turns out wrong, at the latest at its end: bytes whose iteration has not ended are never committed.
+ * A piece is its reader's until the next one is asked for, and the last piece of a body of known size for good.
  */
 export interface ObjectBody extends AsyncIterable<Uint8Array> {
   /** As the client announced it; undefined for a form's file and for a plain chunked upload, which end when they end. */

@@ -2,9 +2,10 @@
  * Extents + range → verified bytes in order. What is read ahead is bounded for each reader and for all of them
  * together: however many clients dawdle, the process stays small (I13).
  */
+import { BufferPool } from "#lib/buffer-pool.ts";
 import { type StripeRange, stripeRange, stripesOf } from "#objects/extents.ts";
 import type { Extent } from "#objects/model.ts";
-import { BufferPool, StripeBuffers } from "#objects/stripe-buffers.ts";
+import { StripeBuffers } from "#objects/stripe-buffers.ts";
 import type { StripeReads } from "#objects/stripe-reads.ts";
 
 export interface ReadRequest {

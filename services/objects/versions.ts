@@ -180,7 +180,9 @@ export class Versions {
     if (view.versioning === "unversioned") {
       const value: Removal = { kind: "removed", versionId: undefined, deleteMarker: false };
       if (view.head === undefined) return { kind: "done", value };
-      return this.#step(await this.#withoutHead(view, request.signal), value);
+      // Where versions were never kept none can be below the head.
+      const trashedMs = this.#clock.now();
+      return this.#step(removeHead({ view, next: undefined, trashedMs }), value);
     }
     const marker = markerVersion({
       key: view.key,

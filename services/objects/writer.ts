@@ -99,7 +99,8 @@ async function beginning(
   while (gathered < smallBytes) {
     const next = await pieces.next();
     if (next.done === true) return { head, size: gathered };
-    head.push(next.value);
+    // A piece is ours only until the next one is asked for.
+    head.push(Buffer.from(next.value));
     gathered += next.value.length;
   }
   return { head, size: undefined };

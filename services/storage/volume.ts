@@ -202,8 +202,8 @@ export class Volume implements AsyncDisposable {
 
   async #pump(): Promise<void> {
     this.#isWriting = true;
-    // What arrives in this turn of the loop goes together.
-    await Promise.resolve();
+    // What arrives in this turn of the loop goes together: no wait when idle, fuller batches when busy.
+    await new Promise(setImmediate);
     for (;;) {
       const batch = this.#take();
       if (batch.length === 0 || this.#fault !== undefined) break;

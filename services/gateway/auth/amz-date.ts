@@ -1,4 +1,5 @@
 /** Dates as signed requests write them. */
+import { memoized } from "#lib/memoized.ts";
 
 /** A moment as it arrived, in both forms that signing needs. */
 export interface SignedDate {
@@ -15,6 +16,13 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 
 /** ISO 8601 basic, as x-amz-date and X-Amz-Date have it. */
 export function parseBasicDate(text: string): SignedDate | undefined {
+  return recentDate(text);
+}
+
+/** All requests of a second have the same. */
+const recentDate = memoized(basicDate, 64);
+
+function basicDate(text: string): SignedDate | undefined {
   const match = BASIC.exec(text);
   if (!match) return undefined;
   const [, year, month, day, hour, minute, second] = match;

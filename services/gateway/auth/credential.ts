@@ -1,5 +1,6 @@
 /** A signature's credential, `AKID/20130524/us-east-1/s3/aws4_request`, wherever it is written. */
 import { S3Error, type S3ErrorCode } from "#gateway/errors.ts";
+import { memoized } from "#lib/memoized.ts";
 
 export interface Scope {
   /** `20130524`. */
@@ -25,6 +26,9 @@ export interface CredentialFaults {
 const CREDENTIAL = /^(.*)\/([^/]*)\/([^/]*)\/([^/]*)\/([^/]*)$/s;
 const DAY = /^\d{8}$/;
 
+/** A user's is the same all day. */
+const splitCredential = memoized((text) => CREDENTIAL.exec(text) ?? [], 256);
+
 /** `region` undefined: any region will do. */
 export function parseCredential(
   text: string,
@@ -40,8 +44,8 @@ export function parseCredential(
       ...(elements && { elements }),
     });
 
-  const match = CREDENTIAL.exec(text);
-  if (!match) {
+  const match = splitCredential(text);
+  if (match.length === 0) {
     throw malformed(
       'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
     );

@@ -20,8 +20,12 @@ const ONCE_ONLY = new Set([
   "x-amz-trailer",
 ]);
 
+/** What handlers ask for by prefix begins like this. */
+const AMZ = "x-amz-";
+
 export class HeaderList implements RequestHeaders {
   readonly #values: Map<string, string>;
+  #amz: readonly (readonly [name: string, value: string])[] | undefined;
 
   private constructor(values: Map<string, string>) {
     this.#values = values;
@@ -58,10 +62,19 @@ export class HeaderList implements RequestHeaders {
   }
 
   withPrefix(prefix: string): readonly (readonly [name: string, value: string])[] {
-    const found: (readonly [string, string])[] = [];
-    for (const entry of this.#values) if (entry[0].startsWith(prefix)) found.push(entry);
-    return found;
+    if (!prefix.startsWith(AMZ)) return beginningWith(prefix, this.#values);
+    this.#amz ??= beginningWith(AMZ, this.#values);
+    return prefix === AMZ ? this.#amz : beginningWith(prefix, this.#amz);
   }
+}
+
+function beginningWith(
+  prefix: string,
+  entries: Iterable<readonly [name: string, value: string]>,
+): readonly (readonly [string, string])[] {
+  const found: (readonly [string, string])[] = [];
+  for (const entry of entries) if (entry[0].startsWith(prefix)) found.push(entry);
+  return found;
 }
 
 /** Headers that a presigned URL carries as parameters, beside those that were sent, which count first. */

@@ -4,7 +4,7 @@
  * A signature is HMAC-SHA256 in its textbook form, two hashes over the padded key. node:crypto's own Hmac costs
  * 3.7 µs a call, most of it for making the object; two one-shot hashes with the pads at hand take 2.2 µs.
  */
-import { createHmac, hash, timingSafeEqual } from "node:crypto";
+import { createHmac, hash } from "node:crypto";
 import type { Scope } from "#gateway/auth/credential.ts";
 
 /** Users × regions × two days around midnight; beyond it somebody invents regions, and deriving again is cheap. */
@@ -35,7 +35,6 @@ export function deriveSigningKey(
 
 const BLOCK_BYTES = 64;
 const DIGEST_BYTES = 32;
-const SIGNATURE = /^[0-9a-f]{64}$/;
 
 export class SigningKey {
   readonly #inner: Buffer;
@@ -63,8 +62,13 @@ export class SigningKey {
 
   /** Whether `signature`, in lower-case hex, is this key's of the text; takes the same time whatever differs. */
   hasSigned(text: string, signature: string): boolean {
-    if (!SIGNATURE.test(signature)) return false;
-    return timingSafeEqual(Buffer.from(signature, "hex"), this.sign(text));
+    if (signature.length !== 2 * DIGEST_BYTES) return false;
+    const right = this.sign(text).toString("hex");
+    let difference = 0;
+    for (let index = 0; index < right.length; index += 1) {
+      difference |= right.charCodeAt(index) ^ signature.charCodeAt(index);
+    }
+    return difference === 0;
   }
 }
 
