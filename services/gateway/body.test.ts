@@ -462,6 +462,67 @@ function openFile(
   });
 }
 
+/** Lengths of all pieces so far, as each one is at hand. */
+async function lengths(request: RequestBody): Promise<number[][]> {
+  const pieces: Uint8Array[] = [];
+  const seen: number[][] = [];
+  for await (const piece of request.object({ checksum: undefined })) {
+    pieces.push(piece);
+    seen.push(pieces.map(({ length }) => length));
+  }
+  seen.push(pieces.map(({ length }) => length));
+  return seen;
+}
+
+function threePieces(): Buffer[] {
+  return [1, 2, 3].map((fill) => Buffer.alloc(8192, fill));
+}
+
+/** As node:http gives them. */
+function unpooled(bytes: Buffer): Buffer {
+  return Buffer.from(new Uint8Array(bytes).buffer);
+}
+
+describe("the memory of a body's pieces", () => {
+  test("goes when the next one is asked for; the last one stays", async () => {
+    expect(await lengths(body(threePieces()))).toEqual([
+      [8192],
+      [0, 8192],
+      [0, 0, 8192],
+      [0, 0, 8192],
+    ]);
+  });
+
+  test("goes with its last chunk where the body is framed, but for the last piece", async () => {
+    const sent = joined(framed(threePieces(), {}));
+    const cut = [sent.subarray(0, 9000), sent.subarray(9000)].map(unpooled);
+    const seen = await lengths(
+      body(cut, {
+        payload: { mode: "unsigned-chunks-trailer", sha256: undefined, signing: undefined },
+        "x-amz-decoded-content-length": "24576",
+      }),
+    );
+    const last = seen.at(-1) ?? [];
+    expect(last[0]).toBe(0);
+    expect(last.at(-1)).toBeGreaterThan(0);
+  });
+
+  test("stays where a document is made of them", async () => {
+    expect(await body(threePieces()).document(100_000)).toEqual(Buffer.concat(threePieces()));
+  });
+
+  test("stays when it is a form's", async () => {
+    const file = threePieces().slice(0, 1);
+    const source = new StreamSource(Readable.from(file));
+    const request = openFormFile(source, {
+      headers: HeaderList.fromEntries([]),
+      payload: UNSIGNED,
+      fileSizes: { minBytes: 0, maxBytes: 100_000 },
+    });
+    expect(await lengths(request)).toEqual([[8192], [8192]]);
+  });
+});
+
 describe("a form's file", () => {
   test("is as long as it is, within what its policy allows", async () => {
     const request = openFile("12345", [5, 5], [["content-length", "99"]]);
