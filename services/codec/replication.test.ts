@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { codecContract, encode, someBytes } from "#codec/codec.contract.ts";
+import type { StripeEncoder } from "#codec/codec.ts";
 import { Replication } from "#codec/replication.ts";
 import { BufferPool } from "#lib/buffer-pool.ts";
 
@@ -55,18 +56,12 @@ describe("replication", () => {
   });
 
   test("memory is used again after its stripe's release, once", async () => {
-    const memory = async () => {
-      const encoder = await open();
-      encoder.push(someBytes(MEBIBYTE));
-      const stripe = encoder.finish();
-      return { stripe, buffer: stripe.blocks[0]?.[0]?.buffer };
-    };
-    const one = await memory();
-    expect((await memory()).buffer).not.toBe(one.buffer);
+    const one = await filled(open);
+    expect((await filled(open)).buffer).not.toBe(one.buffer);
     one.stripe.release();
     one.stripe.release();
-    expect((await memory()).buffer).toBe(one.buffer);
-    expect((await memory()).buffer).not.toBe(one.buffer);
+    expect((await filled(open)).buffer).toBe(one.buffer);
+    expect((await filled(open)).buffer).not.toBe(one.buffer);
   });
 
   test("an encoder that is discarded gives its memory back", async () => {
@@ -81,3 +76,11 @@ describe("replication", () => {
     expect(small.take(MEBIBYTE)).not.toBe(small.take(MEBIBYTE));
   });
 });
+
+/** A full stripe and where it stands. */
+async function filled(open: () => Promise<StripeEncoder>) {
+  const encoder = await open();
+  encoder.push(someBytes(MEBIBYTE));
+  const stripe = encoder.finish();
+  return { stripe, buffer: stripe.blocks[0]?.[0]?.buffer };
+}

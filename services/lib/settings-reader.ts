@@ -82,7 +82,10 @@ export class SettingsReader {
       return text;
     };
     return this.#read<string | undefined>(name, undefined, help, {
-      ...{ aliases, isSecret, hasFile: true, parse },
+      aliases,
+      isSecret,
+      hasFile: true,
+      parse,
     });
   }
 
