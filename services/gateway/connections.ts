@@ -15,8 +15,9 @@ export const SERVER_OPTIONS: ServerOptions = {
   headersTimeout: 60_000,
   // Uploads may take hours; what must not last is silence (`idleMs`).
   requestTimeout: 0,
-  // Longer than the minute after which common proxies let go, so that it is they who close.
-  keepAliveTimeout: 75_000,
+  // None of its own: a timer set and reset with every request costs more than it brings. `idleMs` holds between requests too, and
+  // is longer than the minute after which common proxies let go, so that it is they who close.
+  keepAliveTimeout: 0,
   // Ours to answer, with a document.
   requireHostHeader: false,
 };
