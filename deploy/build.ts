@@ -1,67 +1,55 @@
 /**
  * Compiles services/ to dist/ for the published package: Node strips no types under node_modules, and there the
  * subpath imports (`#folder/file.ts`) become relative ones. Run by `npm pack` (prepack).
+ *
+ * Types are taken out by Node itself, as it does in a clone, so that both run the same code with the same lines.
  */
-import { execFileSync } from "node:child_process";
 import { copyFile, glob, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join, relative, resolve } from "node:path";
+import { stripTypeScriptTypes } from "node:module";
+import { dirname, join, posix, relative, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
 const output = join(root, "dist");
 
+/** Imports that run, and threads and processes, which are started by address. */
+const REFERENCE = /(\bfrom |\bimport |\bimport\(|\bnew URL\()"([#.][^"]+)\.ts"/g;
+
 await rm(output, { recursive: true, force: true });
-await compile();
-for await (const path of glob("**/*.js", { cwd: output })) await rewriteImports(path);
+await compileAllFrom("main.ts");
 for await (const path of glob("services/**/*.wasm", { cwd: root })) {
   const target = join(output, relative("services", path));
   await mkdir(dirname(target), { recursive: true });
   await copyFile(join(root, path), target);
 }
 
-/** Only what the program runs, its threads included: no tests, no contract suites, no tools. */
-async function compile(): Promise<void> {
-  const project = join(root, "dist-tsconfig.json");
-  const options = {
-    extends: "./tsconfig.json",
-    compilerOptions: {
-      noEmit: false,
-      outDir: "dist",
-      rootDir: "services",
-      rewriteRelativeImportExtensions: true,
-    },
-    include: [],
-    files: ["services/main.ts", ...(await threadEntries())],
-  };
-  await writeFile(project, JSON.stringify(options));
-  try {
-    execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", project], { stdio: "inherit" });
-  } finally {
-    await rm(project);
-  }
-}
-
-/** Threads are started by address, which the compiler does not follow. */
-async function threadEntries(): Promise<readonly string[]> {
-  const entries: string[] = [];
-  for await (const path of glob("services/**/*.ts", { cwd: root, exclude: ["**/*.test.ts"] })) {
-    const source = await readFile(join(root, path), "utf8");
-    for (const [, target = ""] of source.matchAll(
-      /new URL\("(\.[^"]+\.ts)", import\.meta\.url\)/g,
-    )) {
-      entries.push(join(dirname(path), target));
+/** Only what the program reaches: no tests, no contract suites, no tools. Paths are within services/. */
+async function compileAllFrom(entry: string): Promise<void> {
+  const wanted = [entry];
+  const seen = new Set(wanted);
+  for (let path = wanted.pop(); path !== undefined; path = wanted.pop()) {
+    for (const target of await compile(path)) {
+      if (!seen.has(target)) wanted.push(target);
+      seen.add(target);
     }
   }
-  return entries;
 }
 
-async function rewriteImports(path: string): Promise<void> {
-  const source = await readFile(join(output, path), "utf8");
-  const rewritten = source.replaceAll(
-    /(from |import |import\()"#([^"]+)\.ts"/g,
-    (_, keyword: string, target: string) => {
-      const steps = relative(dirname(path), `${target}.js`);
-      return `${keyword}"${steps.startsWith(".") ? steps : `./${steps}`}"`;
+/** Answers the files that it refers to. */
+async function compile(path: string): Promise<readonly string[]> {
+  const source = await readFile(join(root, "services", path), "utf8");
+  const targets: string[] = [];
+  const folder = posix.dirname(path);
+  const code = stripTypeScriptTypes(source).replaceAll(
+    REFERENCE,
+    (_, keyword: string, name: string) => {
+      const target = name.startsWith("#") ? name.slice(1) : posix.join(folder, name);
+      targets.push(`${target}.ts`);
+      const steps = posix.relative(folder, target);
+      return `${keyword}"${steps.startsWith(".") ? steps : `./${steps}`}.js"`;
     },
   );
-  await writeFile(join(output, path), rewritten);
+  const compiled = join(output, path.replace(/\.ts$/, ".js"));
+  await mkdir(dirname(compiled), { recursive: true });
+  await writeFile(compiled, code);
+  return targets;
 }

@@ -9,6 +9,9 @@ import { fileURLToPath } from "node:url";
 const WANTED = 26;
 const here = dirname(fileURLToPath(import.meta.url));
 
+if (process.env.npm_command !== undefined && process.env.NODE_UNIQUE_ID === undefined) {
+  endWithNpm(process.ppid);
+}
 if (Number(process.versions.node.split(".")[0]) >= WANTED) {
   // What was compiled is kept among the packages, if they may be written to: the next start takes half the time.
   module.enableCompileCache?.(join(packagesFolder(), ".cache", "anybucket"));
@@ -29,6 +32,16 @@ if (Number(process.versions.node.split(".")[0]) >= WANTED) {
     process.on(signal, () => child.kill(signal));
   }
   child.on("exit", (code, signal) => process.exit(signal === null ? (code ?? 1) : 1));
+}
+
+/** The shell that npm starts us in dies of SIGTERM without passing it on: its end is the signal. */
+function endWithNpm(shell) {
+  const watch = setInterval(() => {
+    if (process.ppid === shell) return;
+    clearInterval(watch);
+    process.kill(process.pid, "SIGTERM");
+  }, 500);
+  watch.unref();
 }
 
 /** Node's platform packages are optional dependencies of ours, so npm installs the right one beside us. */

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { S3Client } from "@aws-sdk/client-s3";
+import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { freePort } from "../s3/server.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
@@ -82,17 +82,29 @@ export interface Running extends Launched {
   readonly admin: string;
 }
 
-/** On ports of its own, with two workers unless said otherwise, and ready. */
-export async function start(options: LaunchOptions): Promise<Running> {
+export interface Ports {
+  readonly address: string;
+  readonly adminAddress: string;
+}
+
+/** On ports of its own, in its environment unless `args` takes them; with two workers unless said otherwise, and ready. */
+export async function start(
+  options: Omit<LaunchOptions, "args"> & {
+    readonly args: readonly string[] | ((ports: Ports) => readonly string[]);
+  },
+): Promise<Running> {
   const [port, adminPort] = [await freePort(), await freePort()];
+  const ports = { address: `127.0.0.1:${port}`, adminAddress: `127.0.0.1:${adminPort}` };
+  const { args } = options;
+  const takesPorts = typeof args === "function";
+  const inEnvironment = {
+    ANYBUCKET_ADDRESS: ports.address,
+    ANYBUCKET_ADMIN_ADDRESS: ports.adminAddress,
+  };
   const launched = launch({
     ...options,
-    env: {
-      ANYBUCKET_ADDRESS: `127.0.0.1:${port}`,
-      ANYBUCKET_ADMIN_ADDRESS: `127.0.0.1:${adminPort}`,
-      ANYBUCKET_WORKERS: "2",
-      ...options.env,
-    },
+    args: takesPorts ? args(ports) : args,
+    env: { ...(takesPorts ? {} : inEnvironment), ANYBUCKET_WORKERS: "2", ...options.env },
   });
   const scheme = options.env?.["ANYBUCKET_TLS_CERT_FILE"] === undefined ? "http" : "https";
   const running = {
@@ -107,7 +119,8 @@ export async function start(options: LaunchOptions): Promise<Running> {
 
 /** Until the first screen is out, which is when every worker serves. */
 export async function untilReady(launched: Launched): Promise<void> {
-  await until(launched, () => /"msg":"Ready"/.test(launched.stdout()), "it is ready");
+  const isReady = () => /^ {2}rclone .*\r?\n/m.test(launched.stdout());
+  await until(launched, isReady, "it is ready");
 }
 
 /** Fails when the process ends before, or takes too long. */
@@ -157,13 +170,19 @@ export interface Keys {
   readonly secretAccessKey: string;
 }
 
-export function clientOf({ endpoint }: { endpoint: string }, credentials: Keys): S3Client {
+export function clientOf(
+  { endpoint }: { endpoint: string },
+  { accessKeyId, secretAccessKey }: Keys,
+  requestHandler?: S3ClientConfig["requestHandler"],
+): S3Client {
   return new S3Client({
     endpoint,
     region: "us-east-1",
     forcePathStyle: true,
-    credentials,
+    // A copy: the SDK adds to what it is given.
+    credentials: { accessKeyId, secretAccessKey },
     maxAttempts: 1,
+    ...(requestHandler === undefined ? {} : { requestHandler }),
     requestChecksumCalculation: "WHEN_REQUIRED",
   });
 }
