@@ -1,5 +1,6 @@
 /** The first screen: where the store is, what it keeps, and lines to paste. Secrets are shown on a terminal only. */
 import type { Credentials } from "#local/credentials.ts";
+import { quoted } from "#local/shell.ts";
 
 export interface BannerFacts {
   readonly version: string;
@@ -37,7 +38,7 @@ export function banner(facts: BannerFacts): string {
     "",
     ...exportLines(facts, showsSecret, region),
     `  aws --endpoint-url ${facts.s3} s3 mb s3://my-bucket`,
-    `  rclone lsd :s3,provider=Other,env_auth=true,endpoint="${facts.s3}":`,
+    `  rclone lsd ':s3,provider=Other,env_auth=true,endpoint="${facts.s3}":'`,
     "",
   ];
   return `${lines.join("\n")}\n`;
@@ -64,7 +65,7 @@ function exportLines(facts: BannerFacts, showsSecret: boolean, region: string): 
   }
   const secret = showsSecret
     ? secretKey
-    : `$(sed -n 's/.*"secretKey": "\\(.*\\)".*/\\1/p' ${facts.credentialsPath})`;
+    : `$(sed -n 's/.*"secretKey": "\\(.*\\)".*/\\1/p' ${quoted(facts.credentialsPath)})`;
   return [
     `  export AWS_ACCESS_KEY_ID=${accessKey} AWS_SECRET_ACCESS_KEY=${secret} AWS_DEFAULT_REGION=${region}`,
   ];

@@ -1,5 +1,7 @@
 /** What only the operator can mend: one clear line, and the exit code that says which kind it is. */
 
+import { quoted } from "#local/shell.ts";
+
 /** README lists all exit codes. */
 export const EXIT_FAULT = 1;
 export const EXIT_IO = 74;
@@ -87,11 +89,11 @@ function codeOf(error: NodeJS.ErrnoException & { errcode?: number }): string {
 
 function forbiddenFault(error: NodeJS.ErrnoException, path: string): OperatorFault {
   const owner = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
-  const quoted = /^[\w./@%+=:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+  const folder = quoted(path);
   const isMissing = error.syscall === "mkdir";
   const command = isMissing
-    ? `mkdir -p ${quoted} && chown ${owner} ${quoted}`
-    : `chown -R ${owner} ${quoted}`;
+    ? `mkdir -p ${folder} && chown ${owner} ${folder}`
+    : `chown -R ${owner} ${folder}`;
   const [user] = owner.split(":");
   return new OperatorFault(
     `Cannot ${isMissing ? "make" : "write to"} ${path} as user ${user}: run, as root: ${command}`,

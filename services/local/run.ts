@@ -52,8 +52,11 @@ export async function runMachine(settings: Settings, version: string): Promise<v
     await supervisor.stop();
     return;
   }
-  const scheme = certificate === undefined ? "http" : "https";
   const { codec, map } = machine;
+  log.info({ folders: map.disks.length, codec: codec.name, address: settings.address }, "Ready");
+  // The screen's last lines are those to paste.
+  log.flush();
+  const scheme = certificate === undefined ? "http" : "https";
   process.stdout.write(
     banner({
       ...machine,
@@ -70,7 +73,6 @@ export async function runMachine(settings: Settings, version: string): Promise<v
       isTerminal: isatty(1),
     }),
   );
-  log.info({ folders: map.disks.length, codec: codec.name, address: settings.address }, "Ready");
   process.on("SIGHUP", () => {
     void certificate?.reload();
     void users.reload().then((isRead) => {

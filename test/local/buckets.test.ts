@@ -41,18 +41,6 @@ test("buckets asked for at the start are the first user's, and are left alone by
   expect(await again.stop()).toBe(0);
 });
 
-test("MinIO's name for them is read too", async () => {
-  await using folder = await scratch();
-  const running = await start({
-    args: [join(folder.path, "data")],
-    env: { ...GIVEN, MINIO_DEFAULT_BUCKETS: "from-minio" },
-  });
-  await using end = new AsyncDisposableStack();
-  end.defer(() => running.kill());
-  const { Buckets } = await clientOf(running, KEYS).send(new ListBucketsCommand());
-  expect(Buckets?.map(({ Name }) => Name)).toEqual(["from-minio"]);
-});
-
 test("a name that no bucket may have is refused before anything is touched", async () => {
   await using folder = await scratch();
   const { code, stderr } = await faultOf({
