@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { readCommandLine } from "#command-line.ts";
 
@@ -170,6 +171,17 @@ describe("what is shown", () => {
     expect(lines).toContain("ANYBUCKET_SECRET_KEY=***  # from MINIO_ROOT_PASSWORD");
     expect(lines).toContain("ANYBUCKET_ADDRESS=:9000  # default");
     expect(commandLine.text).not.toContain("not to be seen");
+  });
+
+  test("README names no setting and no flag that there is not", async () => {
+    const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
+    const help = read(["--help"]);
+    if (help.kind !== "print") throw new Error("It was to print");
+    const names = readme.matchAll(/ANYBUCKET_\w+|(?<=npm start -- .*|`)--[a-z][a-z-]+/g);
+    const known = new Set(help.text.match(/ANYBUCKET_\w+|--[a-z][a-z-]+/g));
+    const named = [...new Set([...names].map(([name]) => name))];
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((name) => !known.has(name))).toEqual([]);
   });
 
   test("--help has every setting, as flag and as variable", () => {

@@ -12,14 +12,18 @@ export interface LogOptions {
 
 /** Writes to standard output; in JSON lines are gathered for a moment, so that a busy server does not make a system call for each. */
 export function createLog(options: LogOptions): Logger & { flush(): void } {
-  const isPretty = options.format === "pretty" || (options.format === "auto" && isatty(1));
-  const destination = isPretty
-    ? PinoPretty({ colorize: isatty(1), ignore: "pid,hostname", sync: true })
+  const destination = isForPeople(options)
+    ? PinoPretty({ colorize: isatty(1), ignore: "pid,hostname", singleLine: true, sync: true })
     : pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 500 });
   const settings = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
   return pino(settings, destination as StreamEntry["stream"]) as Logger & {
     flush(): void;
   };
+}
+
+/** Then a line should read well by itself. */
+export function isForPeople({ format }: Pick<LogOptions, "format">): boolean {
+  return format === "pretty" || (format === "auto" && isatty(1));
 }
 
 /** For tests and tools that want silence. */

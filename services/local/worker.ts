@@ -7,9 +7,10 @@ import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
 import type { RequestRecord } from "#gateway/exchange.ts";
 import { Gateway } from "#gateway/server.ts";
 import { systemClock } from "#lib/clock.ts";
-import { createLog, type Logger } from "#lib/log.ts";
+import { createLog, isForPeople, type Logger } from "#lib/log.ts";
 import { createMetrics, type Metrics } from "#lib/metrics.ts";
 import { systemRandom } from "#lib/random.ts";
+import { accessLog } from "#local/access-log.ts";
 import { parseAddress } from "#local/address.ts";
 import type { Certificate } from "#local/certificate.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
@@ -63,6 +64,9 @@ async function serve(
   tell({ kind: "session", session: node.session.id });
   const users = new UserTable(plan.users);
   let isDraining = false;
+  const logRequest = settings.accessLog
+    ? accessLog(log, { isForPeople: isForPeople({ format: settings.logFormat }) })
+    : undefined;
   const gateway = new Gateway(
     {
       objects: node.objects,
@@ -76,7 +80,7 @@ async function serve(
       isReady: () => !isDraining,
       onRequest: (record) => {
         count(metrics, record);
-        if (settings.accessLog) log.info(accessLine(record), "request");
+        logRequest?.(record);
       },
     },
   );
@@ -205,25 +209,6 @@ function count(metrics: Metrics, record: RequestRecord): void {
   if (record.errorCode !== undefined && AUTH_ERRORS.has(record.errorCode)) {
     metrics.authFailures.inc({ reason: record.errorCode });
   }
-}
-
-function accessLine(record: RequestRecord): object {
-  return {
-    req_id: record.requestId,
-    op: record.operation,
-    method: record.method,
-    bucket: record.bucket,
-    key: record.key,
-    user: record.caller,
-    status: record.status,
-    code: record.errorCode,
-    complete: record.isComplete ? undefined : false,
-    in: record.bytesIn,
-    out: record.bytesOut,
-    ms: Math.round(record.ms * 100) / 100,
-    remote: record.remote,
-    agent: record.userAgent,
-  };
 }
 
 function tell(message: ToSupervisor): void {

@@ -186,7 +186,9 @@ async function openUsableIndex(parts: IndexParts): Promise<IndexStore> {
     let index = openLmdb(disk.root, parts);
     if (!isUsable(index, identity)) {
       await index[Symbol.asyncDispose]();
-      log.info({ folder: disk.root }, "Making the shard index from the volumes");
+      if ((await disk.list("volumes")).length > 0) {
+        log.info({ folder: disk.root }, "Making the shard index from the volumes");
+      }
       await disk.remove(MAIN_FOLDER);
       await disk.remove(RECENT_FOLDER);
       index = openLmdb(disk.root, parts);

@@ -89,6 +89,9 @@ describe("on a fresh folder", () => {
       expect(terminal.stdout()).toContain(`AWS_SECRET_ACCESS_KEY=${keys.secretAccessKey} `);
       expect(terminal.stdout()).not.toContain('{"level"');
       await clientOf(terminal, keys).send(new CreateBucketCommand({ Bucket: "shown" }));
+      const request =
+        /^.*INFO.*: .*PUT \/shown 200 CreateBucket [\d.]+ ms, 0 B in, 0 B out, root \w{16}/m;
+      await until(terminal, () => request.test(terminal.stdout()), "the request has its line");
       const server = Number(spawnSync("pgrep", ["-P", String(terminal.process.pid)]).stdout);
       process.kill(server, "SIGINT");
       await until(terminal, () => terminal.stdout().includes("Stopping"), "Ctrl-C stops it");
