@@ -170,13 +170,10 @@ export class ActiveVolumes implements AsyncDisposable {
   }
 
   async #close(volume: Volume): Promise<void> {
-    if (volume.fault === undefined) {
-      await volume.end();
-      await this.#index.transact((rows) =>
-        changeVolume(rows, volume.id, () => ({ isClosed: true })),
-      );
-    }
-    await volume[Symbol.asyncDispose]();
+    await using ended = volume;
+    if (ended.fault !== undefined) return;
+    await ended.end();
+    await this.#index.transact((rows) => changeVolume(rows, ended.id, () => ({ isClosed: true })));
   }
 
   #track(work: Promise<void>): void {

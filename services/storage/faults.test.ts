@@ -9,6 +9,7 @@ import {
   ShardStoreUnavailable,
 } from "#shards/shard-store.ts";
 import { memoryDisk, openStore, SMALL } from "#storage/testing/stores.ts";
+import { createVolume } from "#storage/volume.ts";
 
 const { signal } = new AbortController();
 
@@ -252,5 +253,55 @@ describe("a full disk", () => {
     expect(again.opened.damage).toEqual([]);
     expect(await readAll(again, next)).toEqual(next.bytes);
     expect(await again.stat(small.id, signal)).toBeUndefined();
+  });
+
+  test("refuses each of several small shards that find no room together", async () => {
+    const disk = memoryDisk();
+    const store = await openStore(disk);
+    const before = await written(store, [1000]);
+    let writes = 0;
+    disk.fault = (kind, path) => {
+      if (kind !== "write" || !path.startsWith("volumes/")) return undefined;
+      // Ends a store that tries for ever.
+      if (++writes > 20) disk.fault = undefined;
+      return { error: systemError("ENOSPC", kind, path) };
+    };
+    const shards = [sample([500]), sample([500]), sample([500])];
+    const outcomes = await Promise.allSettled(shards.map((shard) => put(store, shard)));
+    disk.fault = undefined;
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ reason: expect.any(ShardStoreFull) });
+    }
+    const after = await written(store, [1000]);
+    for (const shard of [before, after]) expect(await readAll(store, shard)).toEqual(shard.bytes);
+  });
+
+  test("that then fails lets nobody wait for ever", { timeout: 5000 }, async () => {
+    const disk = memoryDisk();
+    await disk.makeFolder("volumes");
+    const faults: Error[] = [];
+    const hex = "0".repeat(32);
+    const header = { diskId: hex, secret: Buffer.alloc(16), owner: hex };
+    const volume = await createVolume(disk, header, {
+      onDurable: async () => undefined,
+      onFault: (_, fault) => faults.push(fault),
+    });
+    const codes = ["ENOSPC", "EIO"];
+    disk.fault = (kind, path) => {
+      const code = kind === "write" ? codes.shift() : undefined;
+      return code === undefined ? undefined : { error: systemError(code, kind, path) };
+    };
+    const { id, blocks } = sample([500, 500]);
+    const appends = blocks.map(({ checksums, length, pieces }, number) => {
+      const content = { id, tag: "0".repeat(16) };
+      const record = { kind: "block", content, number, length, checksums } as const;
+      const outgoing = { record, payload: pieces, location: { volume: 0, offset: 0 } };
+      return volume.append({ records: [outgoing], durable: false });
+    });
+    appends.push(volume.append({ records: [], durable: true }));
+    const outcomes = await Promise.allSettled(appends);
+    expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+    expect(faults).toHaveLength(1);
+    await volume.cut();
   });
 });

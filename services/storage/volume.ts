@@ -114,6 +114,8 @@ export class Volume implements AsyncDisposable {
   readonly #blocks: Waiting[] = [];
   readonly #seals: Waiting[] = [];
   #queued = 0;
+  /** So many of the seals found no room together: each of them goes alone. */
+  #alone = 0;
   readonly #room: (() => void)[] = [];
   #isWriting = false;
   #isSyncing = false;
@@ -216,6 +218,10 @@ export class Volume implements AsyncDisposable {
 
   /** Blocks at once; what waits for a sync only when none is running. */
   #take(): Waiting[] {
+    if (this.#alone > 0 && !this.#isSyncing) {
+      this.#alone -= 1;
+      return this.#seals.splice(0, 1);
+    }
     const batch: Waiting[] = [];
     let bytes = 0;
     const fill = (queue: Waiting[]) => {
@@ -229,6 +235,10 @@ export class Volume implements AsyncDisposable {
   }
 
   async #write(batch: Waiting[]): Promise<void> {
+    if (this.#fault !== undefined) {
+      this.#fail(this.#fault, batch);
+      return;
+    }
     const { pieces, end } = this.#layOut(batch);
     try {
       await this.#file.write(this.#position, pieces);
@@ -333,8 +343,10 @@ export class Volume implements AsyncDisposable {
     }
     if (batch.length > 1) {
       // A tombstone may fit where a block did not.
+      const seals = batch.filter(({ durable }) => durable);
+      this.#seals.unshift(...seals);
+      this.#alone += seals.length;
       for (const each of batch.filter(({ durable }) => !durable)) await this.#write([each]);
-      this.#seals.unshift(...batch.filter(({ durable }) => durable));
       return;
     }
     for (const { bytes, done } of batch) {
