@@ -9,6 +9,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { canImport, isInstalled } from "./clients/programs.ts";
 
 interface Kind {
   readonly name: string;
@@ -36,6 +37,9 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   python3: "python3",
   "mkfs.ext4": "e2fsprogs",
 };
+
+/** The same for modules of the system's Python. */
+const PYTHON_MODULES: Readonly<Record<string, string>> = { boto3: "python3-boto3" };
 
 interface Counts {
   passed: number;
@@ -121,10 +125,13 @@ function runProject(project: string): Counts {
 
 /** Installs what is missing where that is ours to do, and says what is missing elsewhere. */
 function setUp(): void {
-  const missing = Object.entries(PROGRAMS).filter(([program]) => !isInstalled(program));
+  const missing = [
+    ...Object.entries(PROGRAMS).filter(([program]) => !isInstalled(program)),
+    ...Object.entries(PYTHON_MODULES).filter(([module]) => !canImport(module)),
+  ];
   if (missing.length === 0) return;
   const packages = missing.map(([, name]) => name);
-  const names = missing.map(([program]) => program).join(", ");
+  const names = missing.map(([name]) => name).join(", ");
   const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   if (!existsSync("/etc/debian_version") || process.getuid?.() !== 0) {
     say(`Not installed: ${names}. Tests that need them are left out; to have them: ${command}`);
@@ -137,11 +144,6 @@ function setUp(): void {
     stdio: ["ignore", "ignore", "inherit"],
     env: environment,
   });
-}
-
-function isInstalled(program: string): boolean {
-  const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
-  return folders.some((folder) => existsSync(join(folder, program)));
 }
 
 function say(text: string): void {

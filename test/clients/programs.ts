@@ -59,8 +59,9 @@ export async function openBench(server: TestServer): Promise<Bench> {
   };
 }
 
+/** On the system itself: what a version manager puts in the way of a program needs the user's own home. */
 export function isInstalled(program: string): boolean {
-  return ["/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin"].some((folder) =>
+  return ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"].some((folder) =>
     existsSync(join(folder, program)),
   );
 }
