@@ -1,9 +1,14 @@
 import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { systemClock } from "#lib/clock.ts";
 import type { FaultyDisk } from "#lib/faulty-disk.ts";
+import { silentLog } from "#lib/log.ts";
+import { systemRandom } from "#lib/random.ts";
 import { readAll, type SampleShard, sample, write, written } from "#shards/shard-store.contract.ts";
-import type { DiskStore } from "#storage/disk-store.ts";
-import { memoryDisk, openStore, temporaryDisk } from "#storage/testing/stores.ts";
+import { prepareDisk } from "#storage/disk-identity.ts";
+import { type DiskStore, openDiskStore } from "#storage/disk-store.ts";
+import { MemoryIndexStore } from "#storage/index-store.ts";
+import { CLUSTER, memoryDisk, openStore, temporaryDisk } from "#storage/testing/stores.ts";
 
 const { signal } = new AbortController();
 const OPTIONS = { volumeBytes: 50_000, reserveBytes: 0, compactBelow: 0.6, openVolumesMax: 8 };
@@ -234,4 +239,60 @@ test("keeps a volume with bad bytes, until its shards were written again", async
   expect(await store.verify(shard.id, signal)).toBe("bad");
   await write(store, shard);
   await expectAll(store, [shard]);
+});
+
+test("keeps a volume whose bytes a link is about to name, though the source is removed meanwhile", async () => {
+  const disk = memoryDisk();
+  await prepareDisk(disk, { clusterId: CLUSTER, random: systemRandom });
+  const index = new MemoryIndexStore();
+  const store = await openDiskStore({
+    disk,
+    clusterId: CLUSTER,
+    clock: systemClock,
+    log: silentLog,
+    options: OPTIONS,
+    index,
+  });
+  const source = await written(store, [12_000]);
+  const filler = await written(store, [38_000]);
+  await written(store, [45_000]);
+  await store.remove([filler.id], signal);
+  // The link is held up behind its pin, until the compaction that began before it is over.
+  const pinned = Promise.withResolvers<void>();
+  const compacted = Promise.withResolvers<void>();
+  const transact = index.transact.bind(index);
+  let isPinNext = false;
+  index.transact = async (work) => {
+    const isPin = isPinNext;
+    isPinNext = false;
+    const result = await transact(work);
+    if (!isPin) return result;
+    pinned.resolve();
+    await compacted.promise;
+    return result;
+  };
+  const target = sample([]).id;
+  let linking: Promise<void> | undefined;
+  const open = disk.open.bind(disk);
+  disk.open = async (path, mode) => {
+    const file = await open(path, mode);
+    if (path !== "volumes/00000001.volume" || mode !== "read") return file;
+    const read = file.read.bind(file);
+    file.read = async (offset, buffers) => {
+      if (buffers[0]?.length === 12_000 && linking === undefined) {
+        isPinNext = true;
+        linking = store.link({ source: source.id, target }, source.seal, signal);
+        await pinned.promise;
+        await store.remove([source.id], signal);
+      }
+      return read(offset, buffers);
+    };
+    return file;
+  };
+  const outcome = await store.compact(signal);
+  compacted.resolve();
+  await linking;
+  expect(linking).toBeDefined();
+  expect((await readAll(store, { ...source, id: target })).equals(source.bytes)).toBe(true);
+  expect(outcome).toMatchObject({ kind: "kept", volume: 1 });
 });

@@ -13,6 +13,8 @@ import type { Logger } from "#lib/log.ts";
 import { ShardCorrupt, type ShardId } from "#shards/shard-store.ts";
 import type { ActiveVolumes } from "#storage/active-volumes.ts";
 import {
+  ALL_PINS,
+  contentOfPin,
   decodeVolumeRow,
   type ShardEntry,
   shardKey,
@@ -120,6 +122,8 @@ class CompactionRun {
   readonly #seals = new Map<string, ShardId>();
   /** Volumes with copied blocks whose seals are still to be written. */
   readonly #held = new Set<Volume>();
+  /** Tags of all contents with blocks in this volume. */
+  readonly #contents = new Set<string>();
   /** Tags of all seals in this volume, and whose. */
   readonly #sealed: { readonly id: ShardId; readonly tag: string }[] = [];
 
@@ -152,9 +156,8 @@ class CompactionRun {
     const { disk, index, files, log } = this.#parts;
     const volume = this.#volume;
     const row = findVolume(index, volume);
-    if (row !== undefined && (row.live > 0 || row.kept > 0)) {
-      return { kind: "kept", volume, reason: `${row.live + row.kept} bytes are still needed` };
-    }
+    const reason = await index.transact((rows) => this.#reasonToStay(rows));
+    if (reason !== undefined) return { kind: "kept", volume, reason };
     // Were the index to fall back behind this, it would point into a file that is gone.
     await index.flush();
     await disk.remove(volumePath(volume));
@@ -169,6 +172,16 @@ class CompactionRun {
     const freed = row?.scannedTo ?? 0;
     log.info({ volume, freed }, "Compacted volume");
     return { kind: "removed", volume, freed };
+  }
+
+  /** None is final: with no name here and none being made, there is nothing that another could be made from. */
+  #reasonToStay(rows: IndexTransaction): string | undefined {
+    const { live = 0, kept = 0 } = findVolume(rows, this.#volume) ?? {};
+    if (live > 0 || kept > 0) return `${live + kept} bytes are still needed`;
+    // A source may have been removed behind the pin of its link.
+    const pins = rows.range(ALL_PINS.from, ALL_PINS.to, Number.MAX_SAFE_INTEGER);
+    const isLinking = pins.some(([key]) => this.#contents.has(contentOfPin(key)));
+    return isLinking ? "a shard in it is being linked" : undefined;
   }
 
   async #copyRecord(file: DurableFile, scanned: ScannedRecord): Promise<string | undefined> {
@@ -195,6 +208,7 @@ class CompactionRun {
     { offset, payload }: { offset: number; payload: number },
   ): Promise<string | undefined> {
     const { index, target } = this.#parts;
+    this.#contents.add(record.content.tag);
     const users = contentUsers(index, record.content);
     const isHere = (id: ShardId) => {
       const place = findShard(index, id)?.blocks[record.number];

@@ -147,6 +147,10 @@ export function pinRange(contentTag: string): { from: Buffer; to: Buffer } {
   return prefixRange(PREFIX.pin, contentTag);
 }
 
+export function contentOfPin(key: Buffer): string {
+  return key.toString("hex", 1, 1 + TAG_BYTES);
+}
+
 export const ALL_PINS = { from: Buffer.from([PREFIX.pin]), to: Buffer.from([PREFIX.pin + 1]) };
 
 export function ownerOfPin(key: Buffer): string {
