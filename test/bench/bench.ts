@@ -14,6 +14,8 @@ import { processCost } from "./processes.ts";
 const { values: options } = parseArgs({
   options: {
     seconds: { type: "string", default: "6" },
+    /** Of each phase before its figures are taken: what a process costs that has been running for a while. */
+    "warm-up": { type: "string", default: "3" },
     concurrency: { type: "string", default: "16" },
     folders: { type: "string", default: "1" },
     against: { type: "string" },
@@ -30,6 +32,8 @@ const LARGE_BYTES = 10 * 1024 * 1024;
 const LARGE_CONCURRENCY = 4;
 const LIST_KEYS = 3000;
 const BUCKET = "bench";
+/** Of what a phase can do at most, the warm-up takes no more than this part. */
+const WARM_UP_PART = 3;
 
 interface Row {
   readonly phase: string;
@@ -139,23 +143,26 @@ async function run(phase: {
   least?: number;
   most?: number;
 }): Promise<Row> {
-  const latencies: number[] = [];
-  const before = processCost(phase.ids);
-  const started = performance.now();
-  const end = started + Number(options.seconds) * 1000;
+  const { least = 0, most = Number.POSITIVE_INFINITY } = phase;
+  let latencies: number[] = [];
   let begun = 0;
-  const loop = async () => {
-    while (
-      (performance.now() < end || begun < (phase.least ?? 0)) &&
-      begun < (phase.most ?? Number.POSITIVE_INFINITY)
-    ) {
+  const loop = async (goesOn: () => boolean) => {
+    while (goesOn()) {
       const from = performance.now();
       const answer = await phase.send(begun++);
       if (answer.status >= 300) throw new Error(`${phase.name}: status ${answer.status}`);
       latencies.push(performance.now() - from);
     }
   };
-  await Promise.all(Array.from({ length: phase.concurrency }, loop));
+  const loops = (goesOn: () => boolean) =>
+    Promise.all(Array.from({ length: phase.concurrency }, () => loop(goesOn)));
+  const warm = performance.now() + Number(options["warm-up"]) * 1000;
+  await loops(() => performance.now() < warm && begun < most / WARM_UP_PART);
+  latencies = [];
+  const before = processCost(phase.ids);
+  const started = performance.now();
+  const end = started + Number(options.seconds) * 1000;
+  await loops(() => (performance.now() < end || begun < least) && begun < most);
   const seconds = (performance.now() - started) / 1000;
   const after = processCost(phase.ids);
   latencies.sort((left, right) => left - right);
