@@ -135,6 +135,19 @@ describe("the journal", () => {
     expect(groupsIn("b")).toEqual([11]);
   });
 
+  test("takes back what some copies had room for when another had none", async () => {
+    await journal.append(11, commitsOf(11), calm);
+    failAt("write", "ENOSPC", ["b"]);
+    await expect(journal.append(12, commitsOf(12), calm)).rejects.toThrow("ENOSPC");
+    journal.cancel(12);
+    expect(groupsIn("a")).toEqual([11]);
+    expect(dropped).toEqual([]);
+    vi.restoreAllMocks();
+    await journal.append(12, commitsOf(1200), calm);
+    expect(valuesIn("a")).toEqual(["11", "1200"]);
+    expect(valuesIn("b")).toEqual(["11", "1200"]);
+  });
+
   test("begins a new log with a folder that joins, whose copy counts once it is complete", async () => {
     await journal.append(11, commitsOf(11), calm);
     const log = journal.rotate(11, ["spare"]);

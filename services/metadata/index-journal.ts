@@ -68,6 +68,8 @@ export class IndexJournal {
     if (this.#logs.length === 0) return;
     const start = startOf(group, cursor);
     const entry = encodeEntry(group, commits, this.#nonce);
+    // Before the entry is anywhere: what only some copies have room for is taken back, too.
+    this.#cursor.write({ ...cursor, group, start, end: start + entry.length });
     const failures: Failures = new Map();
     for (const { folder, file } of this.#logs) {
       try {
@@ -77,7 +79,6 @@ export class IndexJournal {
         failures.set(folder, error);
       }
     }
-    this.#cursor.write({ ...cursor, group, start, end: start + entry.length });
     await this.#sync(failures);
     if (failures.size > 0) this.#drop(failures);
   }
@@ -86,11 +87,10 @@ export class IndexJournal {
   cancel(group: number): void {
     const cursor = this.#follow();
     if (cursor.group !== group || this.#logs.length === 0) return;
-    const nothing = Buffer.alloc(ENTRY_HEAD_BYTES);
     const failures: Failures = new Map();
     for (const { folder, file } of this.#logs) {
       try {
-        file.write(cursor.start, nothing);
+        takeBack(file, cursor.start);
         file.sync();
       } catch (error) {
         failures.set(folder, error);
@@ -268,6 +268,15 @@ function startOf(group: number, cursor: Cursor): number {
   throw new Error(
     `Cannot append to the index log: it ends with group ${cursor.group}, and ${group} is to follow`,
   );
+}
+
+function takeBack(file: IndexFile, start: number): void {
+  try {
+    file.write(start, Buffer.alloc(ENTRY_HEAD_BYTES));
+  } catch (error) {
+    if (!isOutOfRoom(error)) throw error;
+    file.truncate(start);
+  }
 }
 
 export function createLog(path: string, log: number, header: Buffer): void {
