@@ -23,6 +23,8 @@ export const RECENT_FOLDER = "index-recent";
 const MOVE_ROWS = 2048;
 /** And they are moved after a while anyway, so that a crash leaves little to scan. */
 const MOVE_MS = 5000;
+/** A move takes some milliseconds. */
+const MOVE_WAIT_MS = 5;
 /** Rows forgotten in one transaction, while other processes wait for the recent tree. */
 const FORGET_ROWS = 512;
 const PAGE_ROWS = 1000;
@@ -124,7 +126,8 @@ class LmdbIndexStore implements IndexStore {
 
   async flush(): Promise<void> {
     await this.#moving;
-    await this.#move();
+    // Another process that is at it may have begun before what is to survive.
+    while (!(await this.#move())) await this.#parts.clock.sleep(MOVE_WAIT_MS);
     await this.#main.flushed;
   }
 
@@ -164,16 +167,17 @@ class LmdbIndexStore implements IndexStore {
     return found;
   }
 
-  /** Moves what the recent tree holds now to the main tree. */
-  async #move(): Promise<void> {
+  /** Moves what the recent tree holds now to the main tree; false when somebody else is moving rows. */
+  async #move(): Promise<boolean> {
     const done = Promise.withResolvers<void>();
     this.#moving = done.promise;
     try {
       await using lock = await this.#parts.lockMoves();
-      if (lock === undefined) return;
+      if (lock === undefined) return false;
       this.#written = 0;
       this.#movedAt = this.#parts.clock.monotonic();
       await this.#moveRows();
+      return true;
     } finally {
       this.#moving = undefined;
       done.resolve();
