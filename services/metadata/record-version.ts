@@ -1,5 +1,6 @@
 /** The record of one version of a key: an object or a delete marker, current or older. Schema: proto/records.proto. */
 import { formatId } from "#metadata/ids.ts";
+import { NONCE_BYTES } from "#metadata/keys.ts";
 import {
   type CannedAclName,
   type ChecksumRecord,
@@ -74,6 +75,8 @@ export interface ListedRecord {
 const STANDARD = "STANDARD";
 const MD5_HEX_DIGITS = 32;
 const NOTHING = Buffer.alloc(0);
+/** Six bytes of a version id. */
+const SEQUENCE_MAX = 2 ** 48 - 1;
 const NONE: readonly never[] = [];
 const NO_HEADERS: HeadersRecord = {};
 
@@ -213,6 +216,9 @@ export function readVersion(key: string, reader: RecordReader): VersionRecord {
   }
   if (sequence === 0 || nonce.length === 0 || (!isDeleteMarker && md5 === "")) {
     throw new UnreadableRecord(`Cannot read the record of a version of ${key}: fields are missing`);
+  }
+  if (sequence > SEQUENCE_MAX || nonce.length > NONCE_BYTES) {
+    throw new UnreadableRecord(`Cannot read the record of a version of ${key}: no id is so long`);
   }
   return {
     key,

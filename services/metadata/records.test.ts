@@ -310,6 +310,15 @@ describe("records", () => {
     );
   });
 
+  test.each([{ sequence: 2 ** 48 }, { nonce: Buffer.alloc(15, 7) }])(
+    "a version that no id can name is unreadable: %o",
+    (damage) => {
+      const [version] = fc.sample(objectVersion, 1);
+      const encoded = encodeVersion({ ...version, isNull: false, ...damage } as VersionRecord);
+      expect(() => decodeVersion("key", encoded)).toThrow(UnreadableRecord);
+    },
+  );
+
   test("a plain object's record stays below 300 bytes", () => {
     const version: VersionRecord = {
       key: "photos/2026/11/24/holiday-0001.jpg",
