@@ -238,6 +238,33 @@ describe("with ec-4+2 on six disks", () => {
   });
 });
 
+test("two disks lag in one write, one after the other: both are left out, and the write goes on", async () => {
+  const times = { laggardMs: 60 };
+  await using bench = await DataPlaneBench.open({
+    codec: "ec-4+4",
+    disks: 8,
+    times,
+    groupCount: 1,
+  });
+  const [first, second] = bench.map.group(0).members.map((id) => bench.stores.get(id));
+  if (!first || !second) throw new Error("no disks");
+  const firstHeld = Promise.withResolvers<void>();
+  const secondHeld = Promise.withResolvers<void>();
+  first.before = (step) => (step === "append" ? firstHeld.promise : undefined);
+  let appends = 0;
+  second.before = async (step) => {
+    if (step !== "append") return;
+    appends += 1;
+    if (appends === 3) firstHeld.resolve();
+    if (appends >= 5) await secondHeld.promise;
+  };
+  const bytes = pattern(39 * MIB);
+  const extents = await bench.write(bytes);
+  expect((await bench.read(extents, 0, bytes.length)).equals(bytes)).toBe(true);
+  expect(await dirtyMarks(bench)).toBe(2);
+  secondHeld.resolve();
+});
+
 test("copies on single disks: a small write that its disk refuses goes to another", async () => {
   await using bench = await DataPlaneBench.open({ codec: "replica-1", disks: 4, groupCount: 16 });
   const [bad] = bench.disks;

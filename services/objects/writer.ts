@@ -119,8 +119,8 @@ class WriteRun {
   #streaming: { readonly plan: WritePlan; readonly fan: ShardFan } | undefined;
   /** The stripe before the one being gathered. */
   #sending: Promise<void> | undefined;
-  /** Stripes that a disk may still read. */
-  #held = 0;
+  /** Of the encoder's stripes those that a disk may still read. */
+  #held = { stripes: 0 };
 
   constructor(
     parts: WriterParts,
@@ -182,7 +182,7 @@ class WriteRun {
   async #sendStripe(): Promise<void> {
     await this.#sending;
     this.#streaming ??= this.#open();
-    const isEarlierHeld = this.#held > 0;
+    const isEarlierHeld = this.#held.stripes > 0;
     this.#sending = this.#streaming.fan.send(this.#counted(this.#encoder.finish()));
     // Awaited before the next stripe is sent, or at the end; until then a failure must not count as unhandled.
     this.#sending.catch(() => undefined);
@@ -201,9 +201,10 @@ class WriteRun {
   }
 
   #counted(stripe: EncodedStripe): EncodedStripe {
-    this.#held += 1;
+    const held = this.#held;
+    held.stripes += 1;
     const release = () => {
-      this.#held -= 1;
+      held.stripes -= 1;
       stripe.release();
     };
     return { ...stripe, release };
@@ -215,7 +216,7 @@ class WriteRun {
     const rest = body.size === undefined ? undefined : body.size - this.#gathered;
     if (rest === 0) return;
     this.#encoder.discard();
-    this.#held = 0;
+    this.#held = { stripes: 0 };
     this.#encoder = await this.#codec.encoder(signal, rest);
   }
 
