@@ -19,6 +19,7 @@ const MARKS_COUNTED = 1000;
 
 export async function runMachine(settings: Settings, version: string): Promise<void> {
   const log = createLog({ level: settings.logLevel, format: settings.logFormat });
+  const stopSignal = nextStopSignal();
   await using closing = new AsyncDisposableStack();
   const certificate = await openCertificate(settings, log);
   if (certificate !== undefined) closing.use(certificate);
@@ -47,7 +48,6 @@ export async function runMachine(settings: Settings, version: string): Promise<v
   certificate?.onChange((next) => supervisor.tell({ kind: "certificate", certificate: next }));
   // The workers run what this process has just compiled.
   flushCompileCache();
-  const stopSignal = nextStopSignal();
   if (!(await isStarted(supervisor, stopSignal))) {
     await supervisor.stop();
     return;
