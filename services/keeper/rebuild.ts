@@ -46,7 +46,10 @@ export class BadSource extends Error {
   }
 }
 
-/** Answers the bytes written. Throws BadSource, and when the outcome is not what the siblings say. */
+/**
+ * Answers the bytes written. Throws BadSource, and when the outcome is not what the siblings say. A disk that does not
+ * take its shard keeps no other from getting theirs; its error is thrown in the end.
+ */
 export async function rebuildShards(request: RebuildRequest): Promise<number> {
   const { codec, info, wanted, pace, signal } = request;
   const lanes = wanted.map((one) => new Lane(one, info, signal));
@@ -56,8 +59,11 @@ export async function rebuildShards(request: RebuildRequest): Promise<number> {
       await pace.take(length * (codec.k + wanted.length), signal);
       const blocks = await readBlocks(request, { offset, length });
       await Promise.all(lanes.map((lane) => lane.append(blocks.get(lane.index))));
+      signal.throwIfAborted();
+      if (lanes.every(({ fault }) => fault !== undefined)) break;
     }
     await Promise.all(lanes.map((lane) => lane.seal()));
+    for (const { fault } of lanes) if (fault !== undefined) throw fault;
   } catch (error) {
     await Promise.allSettled(lanes.map((lane) => lane.abort()));
     throw error;
@@ -108,6 +114,8 @@ class Lane {
   /** A shard of one block takes one message. */
   #whole: Block | undefined;
   #writer: ShardWriter | undefined;
+  /** Why the shard will not be made now. */
+  fault: Error | undefined;
 
   constructor(wanted: WantedShard, info: ShardInfo, signal: AbortSignal) {
     this.index = wanted.index;
@@ -117,7 +125,29 @@ class Lane {
     this.#signal = signal;
   }
 
-  async append(bytes: Uint8Array | undefined): Promise<void> {
+  append(bytes: Uint8Array | undefined): Promise<void> {
+    return this.#unlessFailed(() => this.#append(bytes));
+  }
+
+  /** The bad copy goes only now, when the good one needs no more than its seal. */
+  seal(): Promise<void> {
+    return this.#unlessFailed(() => this.#seal());
+  }
+
+  async abort(): Promise<void> {
+    await this.#writer?.abort();
+  }
+
+  async #unlessFailed(step: () => Promise<void>): Promise<void> {
+    if (this.fault !== undefined) return;
+    try {
+      await step();
+    } catch (error) {
+      this.fault = error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  async #append(bytes: Uint8Array | undefined): Promise<void> {
     if (!bytes) throw new Error(`Cannot rebuild shard ${this.index}: a block of it is missing`);
     const block = checksummedBlock([bytes]);
     this.#digest.add(block);
@@ -129,8 +159,7 @@ class Lane {
     await this.#writer.append(block);
   }
 
-  /** The bad copy goes only now, when the good one needs no more than its seal. */
-  async seal(): Promise<void> {
+  async #seal(): Promise<void> {
     const { session, sequence, siblings, about } = this.#info;
     if (this.#digest.value !== siblings[this.index]) {
       throw new Error(`Cannot rebuild shard ${this.index}: it differs from what its siblings say`);
@@ -144,9 +173,5 @@ class Lane {
     }
     const options = { signal: this.#signal, forRepair: true };
     await store.put(this.#id, { block: this.#whole, seal }, options);
-  }
-
-  async abort(): Promise<void> {
-    await this.#writer?.abort();
   }
 }

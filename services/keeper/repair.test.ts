@@ -6,7 +6,7 @@ import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
 import { SUSPICIONS } from "#objects/suspicions.ts";
 import { CLUSTER } from "#objects/testing/data-plane-bench.ts";
-import type { MemoryDisk } from "#objects/testing/memory-disk.ts";
+import type { DiskStep, MemoryDisk } from "#objects/testing/memory-disk.ts";
 import { DIRTY_MARKS } from "#placement/placement-record.ts";
 import type { ShardId } from "#shards/shard-store.ts";
 
@@ -31,6 +31,28 @@ describe("repair of ec-4+2 on six disks", () => {
     expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
     for (const at of [1, 4]) bench.stores.delete(bench.disks[at]?.diskId ?? "");
     expect(await keeper.unreadable()).toEqual([]);
+  });
+
+  test("refills a disk though another that lacks shards takes none", async () => {
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6, groupCount: 1 });
+    const { bench } = keeper;
+    for (const size of SIZES) await keeper.store(size);
+    const lost = [bench.disks[0], bench.disks[3]].map((disk) => disk?.size);
+    const fresh = [await bench.replace(0), await bench.replace(3)];
+    const [good, bad] = fresh as [MemoryDisk, MemoryDisk];
+    bad.before = (step) => {
+      if (step === "put" || step === "append") throw new Error("EIO");
+    };
+    const job = repairJob(keeper);
+    const { progress } = await keeper.run(job);
+    expect(good.size).toBe(lost[0]);
+    expect(progress.now().problems.join()).toMatch(/EIO/);
+    expect(await entries(keeper, DIRTY_MARKS)).toBeGreaterThan(0);
+    bad.before = undefined;
+    await keeper.run(job);
+    expect(fresh.map((disk) => disk.size)).toEqual(lost);
+    expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
+    expect(bench.disks.map((disk) => disk.openWriters)).toEqual(bench.disks.map(() => 0));
   });
 
   test("mends writes that a disk missed, once it is back", async () => {
@@ -149,6 +171,23 @@ describe.each(["replica-3", "ec-4+2"])("a flipped shard of %s", (codec) => {
     expect(await entries(keeper, SUSPICIONS)).toBe(0);
   });
 
+  test("is replaced though another disk cannot say what it has", async () => {
+    await using keeper = await KeeperBench.open({ codec, disks: codec === "ec-4+2" ? 6 : 3 });
+    await keeper.store(5 * MIB);
+    const shards = flipOneOfEach(keeper);
+    await keeper.unreadable();
+    await noted(keeper);
+    for (const disk of keeper.bench.disks) disk.before = cannotTell;
+    await keeper.run(repairJob(keeper));
+    expect(await entries(keeper, SUSPICIONS)).toBe(1);
+    for (const disk of keeper.bench.disks) disk.before = undefined;
+    const other = keeper.bench.disks.find((disk) => disk !== shards[0]?.[0]);
+    if (other) other.before = cannotTell;
+    await keeper.run(repairJob(keeper));
+    expect(await verdicts(shards)).toEqual(["good"]);
+    expect(await entries(keeper, SUSPICIONS)).toBe(0);
+  });
+
   test("is found by scrub, which goes on where it was", async () => {
     await using keeper = await KeeperBench.open({ codec, disks: codec === "ec-4+2" ? 6 : 3 });
     for (let count = 0; count < 100; count++) await keeper.store(300);
@@ -166,6 +205,10 @@ describe.each(["replica-3", "ec-4+2"])("a flipped shard of %s", (codec) => {
     expect(new Set(await verdicts(all))).toEqual(new Set(["good"]));
   });
 });
+
+function cannotTell(step: DiskStep): void {
+  if (step === "stat") throw new Error("EIO");
+}
 
 function repairJob(keeper: KeeperBench): RepairJob {
   const { stores, map, metadata, classes } = keeper.bench;

@@ -21,12 +21,20 @@ export async function mendSuspect(
   if (verdict === "good") return undefined;
   const { group, writeId } = suspect;
   const shards: ListedShard[] = [];
+  const faults: unknown[] = [];
   for (const [id, one] of parts.stores) {
     for (let index = 0; index < WIDTH_MAX; index++) {
-      const info = await one.stat({ group, writeId, index }, signal);
-      if (info) shards.push({ diskId: id, info });
+      try {
+        const info = await one.stat({ group, writeId, index }, signal);
+        if (info) shards.push({ diskId: id, info });
+      } catch (error) {
+        // A shard whose seal is bad, or on a disk that does not answer, is no source; others may suffice.
+        signal.throwIfAborted();
+        faults.push(error);
+      }
     }
   }
+  if (shards.length === 0 && faults.length > 0) throw faults[0];
   const bad: BadCopy[] = verdict === "bad" ? [{ index: suspect.index, diskId }] : [];
   return mendWrite(parts, { write: { group, writeId, shards }, bad, signal });
 }
