@@ -255,6 +255,22 @@ describe("a full disk", () => {
     expect(await again.stat(small.id, signal)).toBeUndefined();
   });
 
+  test("that has no room for another volume is not filled with empty files", async () => {
+    const disk = memoryDisk();
+    const store = await openStore(disk);
+    disk.fault = (kind, path) =>
+      kind === "write" ? { error: systemError("ENOSPC", kind, path) } : undefined;
+    for (let count = 0; count < 5; count++) {
+      await expect(put(store, sample([500]))).rejects.toThrow(ShardStoreFull);
+    }
+    expect(disk.files().filter((path) => path.startsWith("volumes/"))).toEqual([]);
+    disk.fault = undefined;
+    const shard = await written(store, [500]);
+    disk.kill();
+    const again = await openStore(disk);
+    expect(await readAll(again, shard)).toEqual(shard.bytes);
+  });
+
   test("refuses each of several small shards that find no room together", async () => {
     const disk = memoryDisk();
     const store = await openStore(disk);

@@ -95,6 +95,8 @@ export async function createVolume(
       return new Volume(file, { id, salt: saltOf(header.secret, id), start: head.length, events });
     } catch (error) {
       await file[Symbol.asyncDispose]();
+      // Nothing was ever in it, so that its id may be used again. A full disk would fill with empty files.
+      await disk.remove(volumePath(id)).catch(() => undefined);
       throw error;
     }
   }
