@@ -10,6 +10,7 @@ import { parseAddress } from "#local/address.ts";
 import { createAdminServer } from "#local/admin-server.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
 import { EXIT_FAULT, listenFault, OperatorFault } from "#local/operator-fault.ts";
+import { closeUndelivered } from "#local/undelivered.ts";
 
 export interface SupervisorOptions {
   /** A worker's plan by its number; called again for each start. */
@@ -122,6 +123,7 @@ export class Supervisor {
 
   #startWorker(): Promise<void> {
     const process = cluster.fork();
+    closeUndelivered(process);
     const name = `${this.#options.bootId}-${++this.#started}`;
     const member: Member = {
       name,

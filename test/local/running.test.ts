@@ -220,6 +220,26 @@ test("a gateway process that is killed is started again, and needs none of the o
   for (let index = 0; index < 6; index++) expect(await buckets(CAROL)).toEqual([]);
 });
 
+test("a connection that a dying process never took is closed, so that its client tries again", async () => {
+  const [victim = 0] = await workerIds();
+  process.kill(victim, "SIGSTOP");
+  // The stopped one gets one of these, and takes no more before it has that.
+  const outcomes: string[] = [];
+  const asking = Array.from({ length: 6 }, async () => {
+    outcomes.push(
+      await certificate().then(
+        () => "served",
+        () => "closed",
+      ),
+    );
+  });
+  await until(running, () => outcomes.length === 5, "all but one are served");
+  process.kill(victim, "SIGKILL");
+  await Promise.all(asking);
+  expect(outcomes).toEqual([...Array<string>(5).fill("served"), "closed"]);
+  await until(running, areAllReady, "both serve");
+});
+
 test("SIGTERM lets an upload under way finish, takes no new ones, and ends with 0", async () => {
   await using place = await scratch();
   const options = {
