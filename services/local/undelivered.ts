@@ -23,7 +23,7 @@ export function closeUndelivered({ process }: Worker): void {
     if (act === "newconn" && typeof seq === "number") underWay.set(seq, handle as Handle);
     return send(message, ...rest);
   };
-  process.send = noting as typeof process.send;
+  process.send = noting;
   process.on("internalMessage", ({ ack }: { ack?: number }) => {
     if (ack !== undefined) underWay.delete(ack);
   });
