@@ -29,7 +29,7 @@ const OBJECT = Buffer.from("scale");
 const SHA256 = createHash("sha256").update(OBJECT).digest("hex");
 /** A bucket made last, when all the others are full. */
 const FILLED = "filled";
-const PAGES = 100;
+const PAGES = 400;
 const COST_MAX = 1.5;
 const OPEN_SECONDS_MAX = 5;
 
