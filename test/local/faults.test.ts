@@ -17,6 +17,7 @@ import {
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   CreateBucketCommand,
   DeleteObjectCommand,
@@ -358,6 +359,8 @@ describe.runIf(canMount())("a full disk", () => {
       return Buffer.from((await Body?.transformToByteArray()) ?? []);
     };
     const putOff = { name: "SlowDown", $metadata: { httpStatusCode: 503 } };
+    // It looks at the disk's free space once a second.
+    await sleep(1100);
     await expect(put()).rejects.toMatchObject(putOff);
     expect(await read("a")).toEqual(Buffer.alloc(200_000, "a"));
     await client.send(new DeleteObjectCommand({ Bucket: "full", Key: "b" }));
