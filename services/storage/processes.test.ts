@@ -2,9 +2,11 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { expect, test } from "vitest";
 import type { Disk } from "#lib/disk.ts";
+import { systemRandom } from "#lib/random.ts";
 import { readAll, written } from "#shards/shard-store.contract.ts";
+import { prepareDisk } from "#storage/disk-identity.ts";
 import type { DiskStore } from "#storage/disk-store.ts";
-import { openStore, SMALL, temporaryDisk } from "#storage/testing/stores.ts";
+import { CLUSTER, openStore, SMALL, temporaryDisk } from "#storage/testing/stores.ts";
 
 const { signal } = new AbortController();
 
@@ -91,6 +93,8 @@ test("processes share a disk: each sees at once what another acknowledged, and a
 test("when all processes are killed the next start has all that they acknowledged", async () => {
   await using folder = await temporaryDisk();
   const root = folder.disk.root ?? "";
+  // As the supervising process does: two that prepare an empty folder at once would not agree on whose disk it is.
+  await prepareDisk(folder.disk, { clusterId: CLUSTER, random: systemRandom });
   const workers = [new Worker(root, 3), new Worker(root, 4)];
   await Promise.all(workers.map((worker) => worker.reach(200)));
   await Promise.all(workers.map((worker) => worker.kill()));

@@ -9,8 +9,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Room for a round's volumes and two indexes; sparse, so that copying takes what is used. */
-const IMAGE_BYTES = 512 * 1024 * 1024;
+/** Room for the volumes of fifty rounds and two indexes; sparse, so that copying takes what is used. */
+const IMAGE_BYTES = 4 * 1024 * 1024 * 1024;
 const WRITEBACK = "/proc/sys/vm/dirty_writeback_centisecs";
 const EXPIRE = "/proc/sys/vm/dirty_expire_centisecs";
 
