@@ -15,10 +15,12 @@ interface Kind {
   readonly name: string;
   /** Vitest project. */
   readonly project: string;
+  /** How many files run at a time; Vitest's default leaves a core to others, such as the servers that tests start. */
+  readonly maxWorkers?: string;
 }
 
 const KINDS: readonly Kind[] = [
-  { name: "unit", project: "unit" },
+  { name: "unit", project: "unit", maxWorkers: "100%" },
   { name: "s3", project: "s3" },
   { name: "local", project: "local" },
   { name: "clients", project: "clients" },
@@ -56,7 +58,7 @@ setUp();
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const lines: string[] = [];
 if (positionals.length === 0) add("check", staticChecks());
-for (const kind of chosen) add(kind.name, runProject(kind.project));
+for (const kind of chosen) add(kind.name, runProject(kind));
 say(["", ...lines].join("\n"));
 if (isCi && total.skipped > 0) {
   say(`${total.skipped} skipped tests count as failures here`);
@@ -89,7 +91,7 @@ function staticChecks(): Counts {
   return counts;
 }
 
-function runProject(project: string): Counts {
+function runProject({ project, maxWorkers }: Kind): Counts {
   const scratch = mkdtempSync(join(tmpdir(), "anybucket-report-"));
   const report = join(scratch, "report.json");
   say(`\n=== ${project}`);
@@ -104,6 +106,7 @@ function runProject(project: string): Counts {
       ".",
       "--project",
       project,
+      ...(maxWorkers === undefined ? [] : [`--maxWorkers=${maxWorkers}`]),
       "--reporter=default",
       "--reporter=json",
       `--outputFile.json=${report}`,
