@@ -9,7 +9,9 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["services/**/*.test.ts", "test/*.test.ts"],
-          testTimeout: 20_000,
+          // Seconds at most on an idle machine; those that start processes take many times that on a busy one.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
