@@ -35,6 +35,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   restic: "restic",
   s3fs: "s3fs",
   curl: "curl",
+  etcd: "etcd-server",
+  etcdctl: "etcd-client",
   openssl: "openssl",
   python3: "python3",
   "mkfs.ext4": "e2fsprogs",

@@ -69,6 +69,11 @@ export interface Session extends AsyncDisposable {
   readonly id: string;
   /** To be added to `expect` of every commit that makes shards reachable. */
   expectation(): Expectation;
+  /**
+   * Aborts once the key is known to be gone. Nothing of this session can be committed any more; and since garbage collection may
+   * take what it has written, no other session may commit that either: whoever used this one must begin anew.
+   */
+  readonly lost: AbortSignal;
   /** Rewrites the key: every transaction of this session still on its way then fails. */
   renew(signal?: AbortSignal): Promise<void>;
   /** Publishes beside the session key, whose revision stays, that every sequence number below this one is settled (R9 b). */
@@ -84,6 +89,11 @@ export const KEY_BYTES_MAX = 1977;
 /** The commit's outcome could not be learnt: it may or may not have taken effect, now or later. See DESIGN §4. */
 export class IndeterminateCommit extends Error {
   override readonly name = "IndeterminateCommit";
+}
+
+/** The store does not answer, or is asked too much: nothing was written. A retry may go through. */
+export class MetadataUnavailable extends Error {
+  override readonly name = "MetadataUnavailable";
 }
 
 /** No room for new records: reads and pure-delete commits still work (R20). */

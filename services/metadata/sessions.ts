@@ -1,5 +1,5 @@
 /**
- * Sessions for drivers that keep them as plain keys (memory, lmdb); who ends a dead process's session is said at each driver.
+ * Sessions as keys. Who ends a dead process's session is said at each driver: on etcd a lease does.
  *
  *     session/<id>             exists as long as the process may have commits under way; its revision is compared by them
  *     session-settled/<id>     the low-water mark: sequence numbers below it are settled (R9 b)
@@ -35,8 +35,11 @@ const ID_BYTES = 16;
 const MARK_BYTES = 8;
 const SESSIONS_PAGE = 100;
 
+/** What a session needs of the store; a driver may keep the session's keys in a way of its own. */
+export type SessionKeys = Pick<MetadataStore, "get" | "commit">;
+
 export async function openSession(
-  store: MetadataStore,
+  store: SessionKeys,
   signal?: AbortSignal,
   random: Random = systemRandom,
 ): Promise<Session> {
@@ -79,7 +82,7 @@ export async function listSessions(
 }
 
 /** Removes the session of a process that is known to be dead: reaped by its parent, or of an earlier boot. */
-export async function endSession(store: MetadataStore, id: string): Promise<void> {
+export async function endSession(store: SessionKeys, id: string): Promise<void> {
   await store.commit({ expect: [], put: [], remove: [sessionKey(id), settledKey(id)] });
 }
 
@@ -97,13 +100,14 @@ export async function endAllSessions(store: MetadataStore): Promise<void> {
 
 class StoredSession implements Session {
   readonly id: string;
-  readonly #store: MetadataStore;
+  readonly #store: SessionKeys;
   readonly #key: Uint8Array;
+  readonly #lost = new AbortController();
   #expectation: Expectation;
   /** Renewals and marks one after another: a mark must compare the newest revision. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(store: MetadataStore, id: string, revision: number) {
+  constructor(store: SessionKeys, id: string, revision: number) {
     this.#store = store;
     this.id = id;
     this.#key = sessionKey(id);
@@ -114,12 +118,16 @@ class StoredSession implements Session {
     return this.#expectation;
   }
 
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
   renew(signal?: AbortSignal): Promise<void> {
     return this.#inTurn(async () => {
       for (;;) {
         // Read, not remembered: an earlier renewal whose outcome could not be learnt may have landed.
         const current = await this.#store.get(this.#key, signal);
-        if (current === undefined) throw this.#ended("renew");
+        if (current === undefined) throw this.#ended("renew", true);
         const put = [{ key: this.#key, value: Buffer.alloc(0) }];
         const outcome = await this.#commitAt(current.revision, put, signal);
         if (outcome.kind === "committed") {
@@ -134,7 +142,10 @@ class StoredSession implements Session {
     return this.#inTurn(async () => {
       const put = [{ key: settledKey(this.id), value: markOf(sequence) }];
       const outcome = await this.#commitAt(this.#expectation.revision, put, signal);
-      if (outcome.kind === "conflict") throw this.#ended("publish the low-water mark of");
+      if (outcome.kind === "conflict") {
+        const isGone = outcome.current[0] === undefined;
+        throw this.#ended("publish the low-water mark of", isGone);
+      }
     });
   }
 
@@ -147,8 +158,13 @@ class StoredSession implements Session {
     return this.#store.commit({ expect, put, remove: [], isEssential: true }, signal);
   }
 
-  #ended(intent: string): SessionEnded {
-    return new SessionEnded(`Cannot ${intent} session ${this.id}: its key is gone or fenced`);
+  /** Not gone but changed: a renewal of ours landed unheard, and the next one will find it. */
+  #ended(intent: string, isGone: boolean): SessionEnded {
+    const ended = new SessionEnded(
+      `Cannot ${intent} session ${this.id}: its key is gone or fenced`,
+    );
+    if (isGone) this.#lost.abort(ended);
+    return ended;
   }
 
   async #inTurn<Result>(step: () => Promise<Result>): Promise<Result> {

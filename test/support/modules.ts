@@ -42,8 +42,8 @@ const IMPORT =
 
 function resolve(importer: string, target: string): string {
   if (target.startsWith("#")) return `services/${target.slice(1)}`;
-  // Packages; a URL beside the importer does without the dot.
-  if (!target.startsWith(".") && !/\.(ts|js)$/.test(target)) return "";
+  // Packages, and files within them; a URL beside the importer does without the dot.
+  if (!target.startsWith(".") && !/^[^/]+\.(ts|js)$/.test(target)) return "";
   const parts = importer.split("/").slice(0, -1);
   for (const part of target.split("/")) {
     if (part === "..") parts.pop();

@@ -1,0 +1,149 @@
+/** One member of an etcd cluster: its connection, by etcd3, and whether it has lately failed. */
+import { type Client, connectivityState, type Metadata, type ServiceError } from "@grpc/grpc-js";
+import type { IOptions, Services } from "etcd3";
+import { ConnectionPool } from "etcd3/lib/connection-pool.js";
+import type { Clock } from "#lib/clock.ts";
+import { EtcdFailure, failureOf, needsNewToken } from "#metadata/etcd-failure.ts";
+
+export interface EtcdAccess {
+  readonly tls?: { readonly ca: Buffer; readonly certificate?: Buffer; readonly key?: Buffer };
+  readonly user?: { readonly name: string; readonly password: string };
+}
+
+/** A member's client for one service, ready to send. */
+export interface Connection {
+  readonly client: Client;
+  readonly metadata: Metadata;
+}
+
+export type ServiceName = keyof typeof Services;
+
+/** The largest answer of one read: 128 values of 1 MiB with their keys. Larger pages are read in pieces. */
+const ANSWER_BYTES_MAX = 132 * 1024 * 1024;
+/** How long a member that failed is asked last. */
+const SUSPECT_MS = 3_000;
+const RECONNECT_MS_MAX = 1_000;
+/** A silent peer is noticed; etcd refuses pings more often than every 5 s. */
+const PING_MS = 10_000;
+const PING_ANSWER_MS = 3_000;
+
+type Policy = NonNullable<NonNullable<IOptions["faultHandling"]>["global"]>;
+
+/** Runs a call once. etcd3 would try again up to three times by itself, transactions included. */
+const ONCE = {
+  execute: (call: (context: { signal: AbortSignal }) => unknown) =>
+    Promise.resolve(call({ signal: NEVER })),
+  onSuccess: () => ({ dispose: () => undefined }),
+  onFailure: () => ({ dispose: () => undefined }),
+} as unknown as Policy;
+const NEVER = new AbortController().signal;
+
+export class Member {
+  readonly endpoint: string;
+  readonly #access: EtcdAccess;
+  readonly #clock: Clock;
+  #pool: ConnectionPool;
+  #suspectUntil = 0;
+
+  constructor(endpoint: string, access: EtcdAccess, clock: Clock) {
+    this.endpoint = endpoint;
+    this.#access = access;
+    this.#clock = clock;
+    this.#pool = this.#open();
+  }
+
+  get isSuspect(): boolean {
+    return this.#clock.monotonic() < this.#suspectUntil;
+  }
+
+  /** Resolves when a request can be sent at once; whatever fails here was not sent. */
+  async connect(service: ServiceName, waitMs: number): Promise<Connection> {
+    const deadline = Date.now() + waitMs;
+    let connection: Connection;
+    try {
+      connection = await this.#pool.withConnection(service, (parts) => parts);
+    } catch (error) {
+      this.suspect();
+      throw new EtcdFailure("unsent", `${this.endpoint}: ${found(error)}`, { cause: error });
+    }
+    const { client, metadata } = connection;
+    // A member without a leader then says so at once, instead of waiting for one.
+    metadata.set("hasleader", "true");
+    await this.#becomeReady(client, deadline);
+    return { client, metadata };
+  }
+
+  /** What an error of a call says, and what follows for this member. */
+  learnFrom(error: unknown): EtcdFailure {
+    if (error instanceof EtcdFailure) return error;
+    const service = error as Partial<ServiceError>;
+    if (needsNewToken(service)) {
+      // Its token cannot be given back to etcd3's authenticator, so all of it begins anew.
+      this.#pool.close();
+      this.#pool = this.#open();
+      return new EtcdFailure("unsent", found(error), { cause: error });
+    }
+    const failure = failureOf(service);
+    if (failure.kind === "unsent" || failure.kind === "unknown") this.suspect();
+    return failure;
+  }
+
+  suspect(): void {
+    this.#suspectUntil = this.#clock.monotonic() + SUSPECT_MS;
+  }
+
+  close(): void {
+    this.#pool.close();
+  }
+
+  async #becomeReady(client: Client, deadline: number): Promise<void> {
+    const channel = client.getChannel();
+    let isTried = false;
+    for (;;) {
+      const state = channel.getConnectivityState(true);
+      if (state === connectivityState.READY) return;
+      const isFailing =
+        state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN;
+      if (isFailing && isTried) break;
+      if (state === connectivityState.CONNECTING) isTried = true;
+      const { promise, resolve } = Promise.withResolvers<boolean>();
+      channel.watchConnectivityState(state, deadline, (error) => resolve(error === undefined));
+      if (!(await promise)) break;
+    }
+    this.suspect();
+    throw new EtcdFailure("unsent", `${this.endpoint} cannot be reached`);
+  }
+
+  #open(): ConnectionPool {
+    const { tls, user } = this.#access;
+    const options: IOptions = {
+      hosts: [this.endpoint],
+      faultHandling: { host: () => ONCE, global: ONCE },
+      grpcOptions: {
+        "grpc.enable_retries": 0,
+        "grpc.enable_http_proxy": 0,
+        "grpc.max_receive_message_length": ANSWER_BYTES_MAX,
+        "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.max_reconnect_backoff_ms": RECONNECT_MS_MAX,
+        "grpc.keepalive_time_ms": PING_MS,
+        "grpc.keepalive_timeout_ms": PING_ANSWER_MS,
+      },
+    };
+    if (tls !== undefined) {
+      options.credentials = {
+        rootCertificate: tls.ca,
+        ...(tls.key && { privateKey: tls.key }),
+        ...(tls.certificate && { certChain: tls.certificate }),
+      };
+    }
+    if (user !== undefined) {
+      const callOptions = () => ({ deadline: Date.now() + SUSPECT_MS });
+      options.auth = { username: user.name, password: user.password, callOptions };
+    }
+    return new ConnectionPool(options);
+  }
+}
+
+function found(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

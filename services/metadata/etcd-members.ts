@@ -1,0 +1,104 @@
+/**
+ * All members of an etcd cluster. A process stays with one of them until it fails; every call has a deadline, and
+ * says whether it may be sent more than once.
+ */
+import type { CallOptions } from "@grpc/grpc-js";
+import type { Clock } from "#lib/clock.ts";
+import type { Random } from "#lib/random.ts";
+import type { EtcdFailure } from "#metadata/etcd-failure.ts";
+import {
+  type Connection,
+  type EtcdAccess,
+  Member,
+  type ServiceName,
+} from "#metadata/etcd-member.ts";
+
+export interface Call<Reply> {
+  readonly service: ServiceName;
+  /** How long one member's answer is waited for. */
+  readonly answerMs: number;
+  /** How long a member is looked for that answers, or at least takes the request. */
+  readonly totalMs: number;
+  /** Whether it may be sent again when its fate is not known. */
+  readonly isRepeatable: boolean;
+  send(connection: Connection, options: CallOptions): Promise<Reply>;
+}
+
+/** A connection on one machine or in one data centre takes far less. */
+const CONNECT_MS = 1_500;
+/** Between two rounds over all members. */
+const PAUSE_MS = 100;
+
+export class Members {
+  readonly #members: readonly Member[];
+  readonly #clock: Clock;
+  readonly #closing = new AbortController();
+  #preferred: number;
+
+  constructor(
+    endpoints: readonly string[],
+    access: EtcdAccess,
+    { clock, random }: { clock: Clock; random: Random },
+  ) {
+    this.#members = endpoints.map((endpoint) => new Member(endpoint, access, clock));
+    this.#clock = clock;
+    // Gateways that start together spread over the members.
+    this.#preferred = Math.floor(random.fraction() * endpoints.length);
+  }
+
+  /** Throws EtcdFailure. */
+  async ask<Reply>(call: Call<Reply>): Promise<Reply> {
+    const end = this.#clock.monotonic() + call.totalMs;
+    for (let attempt = 1; ; attempt += 1) {
+      const member = this.#pick();
+      try {
+        return await this.#askOne(member, call, end);
+      } catch (error) {
+        const failure = member.learnFrom(error);
+        const mayRepeat =
+          failure.kind === "unsent" || (failure.kind === "unknown" && call.isRepeatable);
+        if (!mayRepeat || this.#clock.monotonic() >= end) throw failure;
+        if (attempt % this.#members.length === 0) await this.#pause(failure);
+      }
+    }
+  }
+
+  /** A connection for a stream, whose end the caller notices. */
+  async connect(service: ServiceName): Promise<Connection & { readonly member: Member }> {
+    const member = this.#pick();
+    return { ...(await member.connect(service, CONNECT_MS)), member };
+  }
+
+  close(): void {
+    this.#closing.abort(new Error("the store is closed"));
+    for (const member of this.#members) member.close();
+  }
+
+  async #askOne<Reply>(member: Member, call: Call<Reply>, end: number): Promise<Reply> {
+    const left = Math.max(1, end - this.#clock.monotonic());
+    const connection = await member.connect(call.service, Math.min(CONNECT_MS, left));
+    return call.send(connection, { deadline: Date.now() + call.answerMs });
+  }
+
+  /** The preferred one, or the next that has not failed lately; when all have, each in turn. */
+  #pick(): Member {
+    const count = this.#members.length;
+    for (let step = 0; step < count; step += 1) {
+      const place = (this.#preferred + step) % count;
+      const member = this.#members[place];
+      if (member === undefined || member.isSuspect) continue;
+      this.#preferred = place;
+      return member;
+    }
+    this.#preferred = (this.#preferred + 1) % count;
+    return this.#members[this.#preferred] as Member;
+  }
+
+  async #pause(failure: EtcdFailure): Promise<void> {
+    try {
+      await this.#clock.sleep(PAUSE_MS, this.#closing.signal);
+    } catch {
+      throw failure;
+    }
+  }
+}

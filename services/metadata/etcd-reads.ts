@@ -1,0 +1,200 @@
+/** Linearizable reads that travel together: one read-only transaction of up to 128 keys, all at one revision. */
+
+import type { Clock } from "#lib/clock.ts";
+import { callRange, callTxn } from "#metadata/etcd-calls.ts";
+import { EtcdFailure } from "#metadata/etcd-failure.ts";
+import { Lane, type LaneItem } from "#metadata/etcd-lane.ts";
+import type { Members } from "#metadata/etcd-members.ts";
+import { Answer, decodePage, type TxnEncoder } from "#metadata/etcd-wire.ts";
+import { afterKey } from "#metadata/keys.ts";
+import {
+  type Entry,
+  MetadataUnavailable,
+  type RangePage,
+  type RangeRequest,
+} from "#metadata/metadata-store.ts";
+
+export interface ReadParts {
+  readonly members: Members;
+  readonly encoder: TxnEncoder;
+  readonly prefixLength: number;
+  readonly clock: Clock;
+  /** Told of every revision that an answer shows. */
+  readonly note: (revision: number) => void;
+}
+
+type Entries = readonly (Entry | undefined)[];
+
+interface PendingRead extends LaneItem {
+  readonly keys: readonly Uint8Array[];
+  readonly resolve: (found: { entries: Entries; revision: number }) => void;
+}
+
+/** etcd's default for the operations of one level. */
+const READS_MAX = 128;
+const FULL_BATCH = 100;
+/** A leader that stopped is replaced within two seconds; another member is asked then. */
+const LIMITS = { answerMs: 2_500, totalMs: 10_000, isRepeatable: true } as const;
+/** A read at an older revision begins anew when that was compacted meanwhile. */
+const ATTEMPTS_MAX = 3;
+
+export class Reads {
+  readonly #parts: ReadParts;
+  readonly #lane: Lane<PendingRead>;
+
+  constructor(parts: ReadParts) {
+    this.#parts = parts;
+    this.#lane = new Lane({
+      clock: parts.clock,
+      take: takeReads,
+      fullBatch: FULL_BATCH,
+      send: (batch) => this.#send(batch),
+    });
+  }
+
+  async keys(keys: readonly Uint8Array[]): Promise<Entries> {
+    if (keys.length === 0) return [];
+    if (keys.length <= READS_MAX) return (await this.#together(keys)).entries;
+    return notCompacted(async () => {
+      const first = await this.#together(keys.slice(0, READS_MAX));
+      const found = [...first.entries];
+      while (found.length < keys.length) {
+        const some = keys.slice(found.length, found.length + READS_MAX);
+        found.push(...(await this.#read(some, first.revision)).entries);
+      }
+      return found;
+    });
+  }
+
+  async page(request: RangeRequest): Promise<RangePage> {
+    if (Buffer.compare(request.from, request.to) >= 0) return { entries: [], more: false };
+    const entries = await notCompacted(() => this.#pageEntries(request));
+    if (entries.length <= request.limit) return { entries, more: false };
+    return { entries: entries.slice(0, request.limit), more: true };
+  }
+
+  drain(): Promise<void> {
+    return this.#lane.drain();
+  }
+
+  #together(keys: readonly Uint8Array[]): Promise<{ entries: Entries; revision: number }> {
+    const { promise, resolve, reject } = Promise.withResolvers<{
+      entries: Entries;
+      revision: number;
+    }>();
+    let bytes = 0;
+    for (const key of keys) bytes += key.length;
+    this.#lane.push({ keys, bytes, since: this.#parts.clock.monotonic(), resolve, reject });
+    return promise;
+  }
+
+  async #send(batch: readonly PendingRead[]): Promise<void> {
+    try {
+      const { entries, revision } = await this.#read(batch.flatMap(({ keys }) => keys));
+      let place = 0;
+      for (const { keys, resolve } of batch) {
+        resolve({ entries: entries.slice(place, place + keys.length), revision });
+        place += keys.length;
+      }
+    } catch (error) {
+      for (const { reject } of batch) reject(error as Error);
+    }
+  }
+
+  async #read(keys: readonly Uint8Array[], revision = 0) {
+    const { members, encoder, note } = this.#parts;
+    const request = encoder.reads(keys, revision);
+    const reply = await answered(
+      members.ask({
+        ...LIMITS,
+        service: "KV",
+        send: (connection, options) => callTxn(connection, request, options),
+      }),
+    );
+    const answer = new Answer(reply);
+    note(answer.top.revision);
+    const entries = answer.top.responses.map((response, place) =>
+      answer.entry(response, keys[place] as Uint8Array),
+    );
+    if (entries.length !== keys.length) throw new Error("Cannot read: etcd left keys out");
+    return { entries, revision: answer.top.revision };
+  }
+
+  /** One entry more than asked for, if there is one; in pieces when one answer would be too large. */
+  async #pageEntries(request: RangeRequest): Promise<Entry[]> {
+    const wanted = request.limit + 1;
+    const found: Entry[] = [];
+    let { from, to } = request;
+    let revision = 0;
+    let limit = wanted;
+    while (found.length < wanted) {
+      try {
+        const piece = await this.#piece({ ...request, from, to, limit }, revision);
+        found.push(...piece.entries);
+        revision ||= piece.revision;
+        const last = piece.entries.at(-1);
+        if (last === undefined || piece.entries.length < limit) break;
+        if (request.reverse) to = last.key;
+        else from = afterKey(last.key);
+        limit = Math.min(limit, wanted - found.length);
+      } catch (error) {
+        if (!isOversized(error) || limit === 1) throw error;
+        limit = Math.ceil(limit / 4);
+      }
+    }
+    return found;
+  }
+
+  async #piece(request: RangeRequest, revision: number) {
+    const { members, encoder, prefixLength, note } = this.#parts;
+    const bytes = encoder.page(request, revision);
+    const reply = await answered(
+      members.ask({
+        ...LIMITS,
+        service: "KV",
+        send: (connection, options) => callRange(connection, bytes, options),
+      }),
+    );
+    const page = decodePage(reply, prefixLength);
+    note(page.revision);
+    return page;
+  }
+}
+
+function takeReads(queue: readonly PendingRead[]) {
+  let count = 0;
+  let place = 0;
+  for (const { keys } of queue) {
+    if (place > 0 && count + keys.length > READS_MAX) break;
+    count += keys.length;
+    place += 1;
+  }
+  return { batch: queue.slice(0, place), rest: queue.slice(place) };
+}
+
+async function notCompacted<Result>(read: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof EtcdFailure && error.kind === "compacted")) throw error;
+      if (attempt === ATTEMPTS_MAX) throw error;
+    }
+  }
+}
+
+async function answered<Reply>(asking: Promise<Reply>): Promise<Reply> {
+  try {
+    return await asking;
+  } catch (error) {
+    const kind = error instanceof EtcdFailure ? error.kind : undefined;
+    if (kind !== "unsent" && kind !== "unknown") throw error;
+    throw new MetadataUnavailable(`Cannot read from etcd: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+function isOversized(error: unknown): boolean {
+  return error instanceof EtcdFailure && error.kind === "oversized";
+}
