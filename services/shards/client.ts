@@ -1,19 +1,18 @@
 /** A far node: its disks as ShardStores, and its control. */
-import { Client, credentials } from "@grpc/grpc-js";
+import { X509Certificate } from "node:crypto";
+import type { ClientOptions } from "@grpc/grpc-js";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
-import type { ClusterTls } from "#shards/cluster-tls.ts";
+import { type ClusterTls, channelCredentials, describe, roleNamesOf } from "#shards/cluster-tls.ts";
+import { FarControl } from "#shards/control.ts";
+import { FarShardStore } from "#shards/far-store.ts";
+import { WINDOW_BYTES } from "#shards/http2-windows.ts";
+import { type ConnectionState, Lane } from "#shards/lane.ts";
 import type { NodeControl } from "#shards/node-control.ts";
-import { PROVISIONAL } from "#shards/server.ts";
-import {
-  type Block,
-  ShardConflict,
-  ShardCorrupt,
-  ShardMissing,
-  type ShardStore,
-  ShardStoreFull,
-  ShardStoreUnavailable,
-} from "#shards/shard-store.ts";
+import { helloTo } from "#shards/peer.ts";
+import { RareLog } from "#shards/rare-log.ts";
+import { MESSAGE_BYTES_MAX } from "#shards/service.ts";
+import type { ShardStore } from "#shards/shard-store.ts";
 
 export interface NodeConnectionOptions {
   /** `host:port`. */
@@ -21,17 +20,10 @@ export interface NodeConnectionOptions {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly tls?: ClusterTls;
+  /** For the node's log, where there are no certificates that say it. */
+  readonly caller?: string;
   readonly clock: Clock;
   readonly log: Logger;
-}
-
-/** "idle": nothing was asked yet. */
-export interface ConnectionState {
-  readonly kind: "idle" | "up" | "down";
-  /** By the clock's `now`. */
-  readonly sinceMs: number;
-  /** Why it is down. */
-  readonly reason?: string;
 }
 
 export interface NodeConnection extends AsyncDisposable {
@@ -43,119 +35,103 @@ export interface NodeConnection extends AsyncDisposable {
   store(diskId: string): ShardStore;
 }
 
+/** More than this goes over connections of its own, so that no small request waits behind a block. */
+const SMALL_BYTES = 64 * 1024;
+/** Connections for what is large: more gain nothing on one machine, and hold a window of memory each. */
+const BULK_LANES = 2;
+/** A node that answers no ping is gone, or is no better than one: known within the time in which a client must have an answer. */
+const PING_MS = 2000;
+const PING_ANSWER_MS = 2500;
+
 /** Connects when it is first used, and again, with growing pauses, when the connection is lost. */
 export function connectNode(options: NodeConnectionOptions): NodeConnection {
-  const client = new Client(options.address, credentials.createInsecure(), {
-    "grpc.max_receive_message_length": -1,
-    "grpc.max_send_message_length": -1,
-  });
-  const call = (
-    diskId: string | undefined,
-    method: string,
-    args: unknown[],
-    signal?: AbortSignal,
-  ) => {
-    signal?.throwIfAborted();
-    // biome-ignore lint/suspicious/noExplicitAny: provisional
-    return new Promise<any>((resolve, reject) => {
-      const { path, requestSerialize, responseDeserialize } = PROVISIONAL["call"] as never as {
-        path: string;
-        requestSerialize: (value: unknown) => Buffer;
-        responseDeserialize: (bytes: Buffer) => {
-          value: unknown;
-          error?: { type: string; message: string };
-        };
-      };
-      const deadline = Date.now() + 30_000;
-      client.makeUnaryRequest(
-        path,
-        requestSerialize,
-        responseDeserialize,
-        { diskId, method, args },
-        { deadline },
-        (error, answer) => {
-          if (error) reject(new ShardStoreUnavailable(error.message, { cause: error }));
-          else if (answer?.error) reject(errorOf(answer.error));
-          else resolve(answer?.value);
-        },
-      );
-    });
-  };
-  const stores = new Map<string, ShardStore>();
-  return {
-    nodeId: options.nodeId,
-    address: options.address,
-    state: { kind: "idle", sinceMs: options.clock.now() },
-    control: {
-      status: (signal) => call(undefined, "status", [], signal),
-      setDraining: (isDraining, signal) => call(undefined, "setDraining", [isDraining], signal),
-    },
-    store: (diskId) => {
-      const known = stores.get(diskId) ?? provisionalStore(diskId, call);
-      stores.set(diskId, known);
-      return known;
-    },
-    [Symbol.asyncDispose]: async () => client.close(),
-  };
+  return new GrpcNodeConnection(options);
 }
 
-function errorOf({ type, message }: { type: string; message: string }): Error {
-  const kinds = {
-    ShardConflict,
-    ShardCorrupt,
-    ShardMissing,
-    ShardStoreFull,
-    ShardStoreUnavailable,
-    RangeError,
-  };
-  const Kind = kinds[type as keyof typeof kinds] ?? ShardStoreUnavailable;
-  return new Kind(message);
-}
+class GrpcNodeConnection implements NodeConnection {
+  readonly nodeId: string;
+  readonly address: string;
+  readonly control: FarControl;
+  readonly #small: Lane;
+  readonly #bulk: readonly Lane[];
+  readonly #stores = new Map<string, ShardStore>();
+  readonly #rare: RareLog;
+  #turn = 0;
 
-function provisionalStore(
-  diskId: string,
-  // biome-ignore lint/suspicious/noExplicitAny: provisional
-  call: (diskId: string, method: string, args: unknown[], signal?: AbortSignal) => Promise<any>,
-): ShardStore {
-  const owned = (block: Block | undefined) =>
-    block && {
-      ...block,
-      pieces: [Buffer.concat(block.pieces)],
-      checksums: block.checksums.slice(),
+  constructor(options: NodeConnectionOptions) {
+    const { address, nodeId, clusterId, tls, clock } = options;
+    this.nodeId = nodeId;
+    this.address = address;
+    const log = options.log.child({ node: nodeId, address });
+    this.#rare = new RareLog(log, clock);
+    const caller = tls ? describe(roleNamesOf(new X509Certificate(tls.certificate))) : "";
+    const parts = {
+      address,
+      nodeId,
+      credentials: channelCredentials(tls, { clusterId, nodeId }),
+      options: CHANNEL,
+      hello: helloTo({ clusterId, nodeId }, options.caller ?? caller),
+      clock,
     };
-  return {
-    diskId,
-    write: (id, { signal, forRepair }) => {
-      const blocks: unknown[] = [];
-      let state = "open";
-      return {
-        append: async (block) => {
-          blocks.push(owned(block));
-        },
-        seal: async (seal) => {
-          if (state !== "open") throw new Error(`The shard is ${state}`);
-          state = "sealed";
-          await call(diskId, "writeAll", [id, blocks, seal, forRepair], signal);
-        },
-        abort: async () => {
-          if (state === "open") state = "aborted";
-        },
-      };
-    },
-    put: (id, { block, seal }, { signal, forRepair }) =>
-      call(diskId, "put", [id, { block: owned(block), seal }, forRepair], signal),
-    read: async (id, range, { signal, into }) => {
-      const bytes = Buffer.from(await call(diskId, "read", [id, range], signal));
-      if (!into) return bytes;
-      into.set(bytes);
-      return into.subarray(0, range.length);
-    },
-    stat: (id, signal) => call(diskId, "stat", [id], signal),
-    verify: (id, signal) => call(diskId, "verify", [id], signal),
-    link: (ids, seal, signal) => call(diskId, "link", [ids, seal], signal),
-    remove: (ids, signal) => call(diskId, "remove", [ids], signal),
-    list: (request, signal) => call(diskId, "list", [request], signal),
-    health: () => call(diskId, "health", []),
-    [Symbol.asyncDispose]: async () => undefined,
-  };
+    this.control = new FarControl(address, parts);
+    this.#small = new Lane({
+      ...parts,
+      onState: (state) => {
+        if (state.kind === "up") log.info("node reached");
+        else this.#rare.warn("down", { reason: state.reason }, "node cannot be reached");
+      },
+    });
+    this.#bulk = Array.from({ length: BULK_LANES }, () => {
+      return new Lane({ ...parts, onState: () => undefined });
+    });
+  }
+
+  get state(): ConnectionState {
+    return this.#small.state;
+  }
+
+  store(diskId: string): ShardStore {
+    const known = this.#stores.get(diskId);
+    if (known) return known;
+    const store = new FarShardStore({
+      diskId,
+      nodeId: this.nodeId,
+      stream: (bytes) => this.#laneFor(bytes).stream,
+      onWrongAnswer: (what) =>
+        this.#rare.warn("wrong", { disk: diskId, what }, "node gave a wrong answer"),
+    });
+    this.#stores.set(diskId, store);
+    return store;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#small, ...this.#bulk].map((lane) => lane[Symbol.asyncDispose]()));
+    this.control.close();
+  }
+
+  #laneFor(bytes: number): Lane {
+    if (bytes <= SMALL_BYTES) return this.#small;
+    this.#turn = (this.#turn + 1) % this.#bulk.length;
+    return this.#bulk[this.#turn] ?? this.#small;
+  }
 }
+
+const CHANNEL: ClientOptions = {
+  "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
+  "grpc.max_send_message_length": MESSAGE_BYTES_MAX,
+  "grpc-node.flow_control_window": WINDOW_BYTES,
+  "grpc.keepalive_time_ms": PING_MS,
+  "grpc.keepalive_timeout_ms": PING_ANSWER_MS,
+  // Each connection is its own, and tried again by us: blocks must not be kept for a second try.
+  "grpc.use_local_subchannel_pool": 1,
+  "grpc.enable_retries": 0,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 2000,
+  // A node that comes back may have another address.
+  "grpc.dns_min_time_between_resolutions_ms": 1000,
+  "grpc.service_config_disable_resolution": 1,
+  "grpc.enable_http_proxy": 0,
+  "grpc.enable_channelz": 0,
+  // Certificates name nodes, not hosts; see cluster-tls.ts.
+  "grpc.ssl_target_name_override": "anybucket",
+};

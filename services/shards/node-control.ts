@@ -3,7 +3,7 @@ import type { StoreHealth } from "#shards/shard-store.ts";
 
 export interface NodeControl {
   status(signal: AbortSignal): Promise<NodeStatus>;
-  /** A draining node takes no new shards but those of repair; it may be told to go on. */
+  /** What a node does about it, and whether it remembers, is the role's affair. */
   setDraining(isDraining: boolean, signal: AbortSignal): Promise<void>;
 }
 
@@ -22,7 +22,8 @@ export interface DiskStatus {
   /** For people: where the node has it. */
   readonly label: string;
   readonly health: StoreHealth;
-  readonly scrub: ScrubProgress;
+  /** The server knows it, and fills it in. */
+  readonly scrub?: ScrubProgress;
 }
 
 /** Shards that were verified since the node started, and how many of them were bad. */
