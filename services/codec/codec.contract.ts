@@ -2,6 +2,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Codec, StripeEncoder } from "#codec/codec.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 /** Patterns tried at each size; parity-matrix.test.ts holds that every pattern of every code can be solved. */
 const PATTERNS_MAX = 30;
@@ -125,7 +126,7 @@ export function codecContract(name: string, open: () => Codec): void {
             expect(Buffer.concat(decoded).equals(bytes)).toBe(true);
           },
         ),
-        { numRuns: 30 },
+        { numRuns: rounds(30) },
       );
     });
   });

@@ -8,6 +8,7 @@ import { ReedSolomon } from "#codec/reed-solomon.ts";
 import { DATA_SHARDS_MAX, PARITY_SHARDS_MAX } from "#codec/storage-class.ts";
 import { type Run, StripePool } from "#codec/stripe-pool.ts";
 import { wasmBlockMath } from "#codec/wasm/kernel.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 const POOL_BYTES = 1024 * 1024;
 const POOL_PAGES = 16;
@@ -161,7 +162,7 @@ describe("Reed–Solomon", () => {
           for (const run of everything) run.free();
         },
       ),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { plainBlockMath } from "#codec/block-math.ts";
 import { type Run, StripePool } from "#codec/stripe-pool.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 const PAGE = 64 * 1024;
 
@@ -30,7 +31,7 @@ test("runs that are out at the same time do not overlap and lie in the memory", 
         expect(ends.at(-1)).toBeLessThanOrEqual(16 * PAGE);
       }
     }),
-    { numRuns: 50 },
+    { numRuns: rounds(50) },
   );
 });
 

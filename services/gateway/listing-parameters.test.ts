@@ -8,6 +8,7 @@ import {
   readContinuationToken,
 } from "#gateway/listing-parameters.ts";
 import { parseQuery } from "#gateway/query.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 const invalid = expect.objectContaining({ name: "S3Error", code: "InvalidArgument" });
 
@@ -38,7 +39,7 @@ describe("rule 11: paging", () => {
         expect(readContinuationToken(token)).toBe(key);
         expect(token).toMatch(/^[\w-]+$/);
       }),
-      { numRuns: 100 },
+      { numRuns: rounds(100) },
     );
   });
 
@@ -63,7 +64,7 @@ describe("rule 10: encoding-type=url", () => {
       fc.property(fc.string({ unit: "grapheme" }), (key) => {
         expect(decodeURIComponent(spell(key))).toBe(key);
       }),
-      { numRuns: 100 },
+      { numRuns: rounds(100) },
     );
   });
 

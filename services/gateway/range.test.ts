@@ -3,6 +3,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { S3Error } from "#gateway/errors.ts";
 import { type ByteRange, contentRange, copySourceRange, requestedRange } from "#gateway/range.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 /** Within small objects, at their ends, and far behind them. */
 const position = fc.oneof(fc.nat(45), fc.constantFrom(2 ** 31, 2 ** 53, 1e20));
@@ -69,7 +70,7 @@ describe("rule 19: ranges", () => {
           ]);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: rounds(500) },
     );
   });
 
@@ -111,7 +112,7 @@ describe("rule 19: ranges of a copy's source", () => {
         const outcome = outcomeOf(() => copySourceRange(`bytes=${a}-${b}`, size), size);
         expect(outcome).toEqual(b < a ? "InvalidArgument" : wanted);
       }),
-      { numRuns: 500 },
+      { numRuns: rounds(500) },
     );
   });
 });

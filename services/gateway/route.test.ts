@@ -7,6 +7,7 @@ import { OPERATIONS } from "#gateway/operations.ts";
 import { parseQuery } from "#gateway/query.ts";
 import { findAddress, findOperation, hostName, splitTarget } from "#gateway/route.ts";
 import { headersOf } from "#gateway/testing/requests.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 const code = (name: string) => expect.objectContaining({ name: "S3Error", code: name });
 
@@ -117,7 +118,7 @@ describe("addresses", () => {
           : encodeURIComponent(text);
         expect(path(`/photos/${escaped}`)).toEqual(["photos", text]);
       }),
-      { numRuns: 100 },
+      { numRuns: rounds(100) },
     );
   });
 

@@ -11,6 +11,7 @@ import {
   field,
   readDocument,
 } from "#gateway/xml.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 const read = (text: string, root = "Delete") => readDocument(Buffer.from(text), root);
 const malformed = expect.objectContaining({ name: "S3Error", code: "MalformedXML" });
@@ -162,7 +163,7 @@ describe("reading", () => {
           "MalformedXML",
         ]);
       }),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 
@@ -195,7 +196,7 @@ describe("reading", () => {
         );
         expect(["read", "MalformedXML"]).toContain(outcome);
       }),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 });
@@ -213,7 +214,7 @@ describe("writing", () => {
           .map((object) => object.required("Key").text);
         expect(found).toEqual(keys);
       }),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 
@@ -242,7 +243,7 @@ describe("writing", () => {
         expect(decodeURIComponent(encoded)).toBe(key);
         expect(decodeURIComponent(encoded.replaceAll("+", " "))).toBe(key);
       }),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 });

@@ -8,6 +8,7 @@ import { KeeperBench } from "#keeper/testing/keeper-bench.ts";
 import { TrashJob } from "#keeper/trash.ts";
 import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 import type { Session } from "#metadata/metadata-store.ts";
 import { endSession } from "#metadata/sessions.ts";
 import type { RunningDataPlane } from "#objects/create-data-plane.ts";
@@ -219,7 +220,7 @@ test("whatever is interleaved with sweeps: nothing named is ever taken, and in t
         expect(keeper.bench.shards).toBe(3 * keeper.stored.size);
       },
     ),
-    { numRuns: 60 },
+    { numRuns: rounds(60) },
   );
 });
 

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createChecksum } from "#lib/checksums.ts";
 import { type CrcAlgorithm, combineCrcs } from "#lib/crc-combine.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 const ALGORITHMS: readonly CrcAlgorithm[] = ["CRC32", "CRC32C", "CRC64NVME"];
 
@@ -21,7 +22,7 @@ describe.each(ALGORITHMS)("%s", (algorithm) => {
         const combined = combine(crcOf(left), crcOf(right), right.length);
         expect(combined).toEqual(crcOf(Buffer.concat([left, right])));
       }),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 
@@ -36,7 +37,7 @@ describe.each(ALGORITHMS)("%s", (algorithm) => {
         const fromRight = combine(first, combine(second, third, cLength), bLength + cLength);
         expect(fromLeft).toEqual(fromRight);
       }),
-      { numRuns: 100 },
+      { numRuns: rounds(100) },
     );
   });
 

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Crc64Nvme } from "#lib/crc64nvme.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 test("agrees with the definition, bit by bit, however the bytes are cut", () => {
   fc.assert(
@@ -10,7 +11,7 @@ test("agrees with the definition, bit by bit, however the bytes are cut", () => 
       crc.update(bytes.subarray(cut));
       expect(crc.digest().readBigUInt64BE()).toBe(byDefinition(bytes));
     }),
-    { numRuns: 200 },
+    { numRuns: rounds(200) },
   );
 });
 
@@ -52,7 +53,7 @@ test("long pieces and short ones give the same", () => {
         expect(inPieces.digest()).toEqual(byBytes.digest());
       },
     ),
-    { numRuns: 30 },
+    { numRuns: rounds(30) },
   );
 });
 

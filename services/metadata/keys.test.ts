@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { rounds } from "#lib/testing/rounds.ts";
 import {
   afterBucket,
   afterPrefix,
@@ -36,7 +37,7 @@ const objectKey = fc
   .string({ unit: "binary", minLength: 1, maxLength: 12 })
   .filter((key) => !key.includes("\0"));
 const sequence = fc.integer({ min: 1, max: SEQUENCE_MAX });
-const RUNS = { numRuns: 200 };
+const RUNS = { numRuns: rounds(200) };
 
 const inside = (key: Buffer, { from, to }: { from: Uint8Array; to: Uint8Array }): boolean =>
   key.compare(from) >= 0 && key.compare(to) < 0;

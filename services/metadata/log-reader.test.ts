@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
+import { rounds } from "#lib/testing/rounds.ts";
 import {
   ENTRY_HEAD_BYTES,
   encodeEntry,
@@ -61,7 +62,7 @@ describe("a log", () => {
           expect(groups ?? []).toEqual([101, 102, 103].slice(0, groups?.length ?? 0));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: rounds(300) },
     );
   });
 
@@ -85,7 +86,7 @@ describe("a log", () => {
         writeFileSync(path, hasHeader ? Buffer.concat([HEADER, bytes]) : bytes);
         expect(readOrRefuse() ?? []).toEqual([]);
       }),
-      { numRuns: 200 },
+      { numRuns: rounds(200) },
     );
   });
 });

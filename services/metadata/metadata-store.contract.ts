@@ -2,6 +2,7 @@
 import * as fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { SeededRandom } from "#lib/random.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 import {
   COMMIT_BYTES_MAX,
   COMMIT_OPERATIONS_MAX,
@@ -321,7 +322,7 @@ export function metadataStoreContract(driver: string, open: () => Promise<Metada
             expect(page.more).toBe(ordered.length > limit);
           },
         ),
-        { numRuns: 100 },
+        { numRuns: rounds(100) },
       );
     });
 

@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import * as fc from "fast-check";
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
+import { rounds } from "#lib/testing/rounds.ts";
 import { formatId, idBytes, parseId } from "#metadata/ids.ts";
 import {
   decodeBucket,
@@ -119,7 +120,7 @@ const marker: fc.Arbitrary<VersionRecord> = objectVersion.map((version) => ({
   change: Buffer.alloc(0),
 }));
 
-const RUNS = { numRuns: 60 };
+const RUNS = { numRuns: rounds(60) };
 
 function faultOf(act: () => unknown): string | undefined {
   try {
@@ -170,7 +171,7 @@ function roundTrips<T>(
         newer[1] = 2;
         expect(() => decode(newer, value)).toThrow(UnreadableRecord);
       }),
-      { numRuns: 5 },
+      { numRuns: rounds(5) },
     );
   });
 
@@ -185,7 +186,7 @@ function roundTrips<T>(
         ]);
         expect(decode(later, value)).toEqual(value);
       }),
-      { numRuns: 10 },
+      { numRuns: rounds(10) },
     );
   });
 }

@@ -2,6 +2,7 @@ import { setTimeout } from "node:timers/promises";
 import * as fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { SeededRandom } from "#lib/random.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 import { KEY } from "#metadata/keys.ts";
 import type { CommitFault } from "#metadata/memory.ts";
 import type { Commit } from "#metadata/metadata-store.ts";
@@ -214,7 +215,7 @@ describe("commits without an answer", () => {
         expect(await brokenInvariants(opened.store, bucket.id)).toEqual([]);
       },
     );
-    await expect(fc.assert(property, { numRuns: 60 })).resolves.toBeUndefined();
+    await expect(fc.assert(property, { numRuns: rounds(60) })).resolves.toBeUndefined();
   });
 });
 

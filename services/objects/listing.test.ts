@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
+import { rounds } from "#lib/testing/rounds.ts";
 import type { Bucket } from "#objects/model.ts";
 import { listedNames } from "#objects/testing/bucket-model.ts";
 import { TestBody } from "#objects/testing/memory-data-plane.ts";
@@ -92,7 +93,7 @@ describe("listings", () => {
         expect(await listAll(request)).toEqual(listedNames(sorted, request));
       },
     );
-    await expect(fc.assert(property, { numRuns: 150 })).resolves.toBeUndefined();
+    await expect(fc.assert(property, { numRuns: rounds(150) })).resolves.toBeUndefined();
   });
 
   test("a page of folders costs a few entries a folder, however many objects are in each", async () => {

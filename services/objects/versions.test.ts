@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { rounds } from "#lib/testing/rounds.ts";
 import { openLayer } from "#objects/testing/open-layer.ts";
 import { step, Twins } from "#objects/testing/twins.ts";
 
@@ -15,6 +16,6 @@ describe("versions", () => {
         for (const change of steps) await twins.apply(change);
       },
     );
-    await expect(fc.assert(property, { numRuns: 100 })).resolves.toBeUndefined();
+    await expect(fc.assert(property, { numRuns: rounds(100) })).resolves.toBeUndefined();
   });
 });

@@ -1,10 +1,11 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { rounds } from "#lib/testing/rounds.ts";
 import { assign } from "#placement/assign.ts";
 import type { PlacedDisk, PlacementGroup } from "#placement/placement-map.ts";
 
 const GROUPS = 256;
-const RUNS = { numRuns: 20 };
+const RUNS = { numRuns: rounds(20) };
 
 const machines = fc
   .array(fc.record({ zone: fc.nat(3), node: fc.nat(2), weight: fc.integer({ min: 1, max: 4 }) }), {

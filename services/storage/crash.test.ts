@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { FaultyDisk, systemError } from "#lib/faulty-disk.ts";
 import { SeededRandom } from "#lib/random.ts";
+import { everyPlace, rounds } from "#lib/testing/rounds.ts";
 import { Workload } from "#storage/testing/workload.ts";
 
-/** More with STORAGE_CRASH_SEEDS, for a long run. */
-const SEEDS = Number(process.env["STORAGE_CRASH_SEEDS"] ?? 1);
+const SEEDS = rounds(1);
 
 /** Stops the workload at the disk's nth call from now. */
 function stopAt(disk: FaultyDisk, workload: Workload, call: number, how: "crash" | "kill"): void {
@@ -47,7 +47,7 @@ describe.each([
     for (let seed = 1; seed <= SEEDS; seed++) {
       const { calls } = await stopped(seed, Number.POSITIVE_INFINITY);
       expect(calls).toBeGreaterThan(50);
-      for (let call = 1; call <= calls; call++) {
+      for (const call of everyPlace({ last: calls, seed })) {
         const { faults } = await stopped(seed, call);
         found.push(...faults.map((fault) => `seed ${seed}, call ${call}: ${fault}`));
       }
@@ -60,7 +60,7 @@ test.each([true, false])(
   "crash after crash, also while recovering, nothing acknowledged is lost or comes back (index kept: %s)",
   async (keepsIndex) => {
     const found: string[] = [];
-    for (let seed = 1; seed <= SEEDS * 3; seed++) {
+    for (let seed = 1; seed <= rounds(3); seed++) {
       const random = new SeededRandom(seed + 5_000);
       const disk = new FaultyDisk({ random });
       const workload = new Workload(disk, random, { keepsIndex });

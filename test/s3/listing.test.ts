@@ -9,6 +9,7 @@ import {
 } from "@aws-sdk/client-s3";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { rounds } from "#lib/testing/rounds.ts";
 import { elementOf, freshBucket, refusalOf, sendSigned } from "./requests.ts";
 import { startServer, type TestServer } from "./server.ts";
 
@@ -187,7 +188,7 @@ test("any prefix, delimiter and page size lists what a simple model does", async
       const { names } = await walk({ Bucket, Prefix, Delimiter, MaxKeys });
       expect(names.toSorted(byBytes)).toEqual(model(keys, Prefix, Delimiter));
     }),
-    { numRuns: 40 },
+    { numRuns: rounds(40) },
   );
 });
 

@@ -17,6 +17,7 @@ import {
 } from "#gateway/auth/reference-client.ts";
 import { deriveSigningKey, SigningKeys } from "#gateway/auth/signing-key.ts";
 import { S3Error } from "#gateway/errors.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 /** The same bytes written otherwise: lower-case escapes, plain characters escaped, reserved ones not. */
 function respelled(raw: string, choose: () => number): string {
@@ -78,7 +79,7 @@ describe("against AWS's own signer", () => {
           }
         },
       ),
-      { numRuns: 150 },
+      { numRuns: rounds(150) },
     );
   });
 

@@ -4,6 +4,7 @@ import { ChunkedBody, type ChunkedBodyOptions } from "#gateway/auth/chunked-body
 import { type Framed, framed, joined, SIGNING } from "#gateway/auth/chunked-client.ts";
 import { SigningKey } from "#gateway/auth/signing-key.ts";
 import { S3Error } from "#gateway/errors.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 const TRAILERS = { "x-amz-checksum-crc32c": "sOO8/Q==" };
 const NAMES = Object.keys(TRAILERS);
@@ -71,7 +72,7 @@ describe.each(FORMS)("a body with $form", ({ signing, sent, trailers }) => {
           expect(read(pieces, options(bytes.length))).toEqual({ bytes, trailers: sent ?? {} });
         },
       ),
-      { numRuns: 60 },
+      { numRuns: rounds(60) },
     );
   });
 

@@ -2,6 +2,7 @@ import { createHmac } from "node:crypto";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { deriveSigningKey, SigningKey, SigningKeys } from "#gateway/auth/signing-key.ts";
+import { rounds } from "#lib/testing/rounds.ts";
 
 function scope(region: string) {
   return { date: "20150830", region, service: "iam", text: `20150830/${region}/iam/aws4_request` };
@@ -32,7 +33,7 @@ describe("a signing key", () => {
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: rounds(60) },
     );
   });
 
