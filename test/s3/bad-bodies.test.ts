@@ -2,13 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import {
-  CreateMultipartUploadCommand,
-  PutBucketVersioningCommand,
-  PutObjectCommand,
-  type S3Client,
-  UploadPartCommand,
-} from "@aws-sdk/client-s3";
+import { type S3Client, UploadPartCommand } from "@aws-sdk/client-s3";
 import { createPresignedPost } from "@aws-sdk/s3-presigned-post";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Framed, framed, joined } from "#gateway/auth/chunked-client.ts";
@@ -16,7 +10,7 @@ import type { ChunkSigning } from "#gateway/auth/payload.ts";
 import { deriveSigningKey } from "#gateway/auth/signing-key.ts";
 import { leavesNothing, ONE_WORKER, type Place } from "./everything.ts";
 import {
-  freshBucket,
+  furnishedBucket,
   presign,
   type RawAnswer,
   type RawRequest,
@@ -37,14 +31,8 @@ let targets: Readonly<Record<"an object" | "a part", Pick<RawRequest, "path" | "
 beforeAll(async () => {
   server = await startServer({ env: ONE_WORKER });
   client = server.client();
-  const Bucket = await freshBucket(client);
+  const { Bucket, UploadId } = await furnishedBucket(client);
   place = { server, client, Bucket };
-  const VersioningConfiguration = { Status: "Enabled" } as const;
-  await client.send(new PutBucketVersioningCommand({ Bucket, VersioningConfiguration }));
-  await client.send(new PutObjectCommand({ Bucket, Key: "kept", Body: "kept" }));
-  const { UploadId = "" } = await client.send(
-    new CreateMultipartUploadCommand({ Bucket, Key: "parts" }),
-  );
   const part = { Bucket, Key: "parts", UploadId, PartNumber: 1, Body: "kept" };
   await client.send(new UploadPartCommand(part));
   targets = {

@@ -1,19 +1,13 @@
 /** What nobody should send (bodies apart): each gets S3's own error and leaves nothing behind. */
 import { createHash } from "node:crypto";
-import {
-  CreateMultipartUploadCommand,
-  ListObjectsV2Command,
-  PutBucketVersioningCommand,
-  PutObjectCommand,
-  type S3Client,
-  UploadPartCommand,
-} from "@aws-sdk/client-s3";
+import { ListObjectsV2Command, type S3Client, UploadPartCommand } from "@aws-sdk/client-s3";
 import { createPresignedPost } from "@aws-sdk/s3-presigned-post";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { leavesNothing, ONE_WORKER, type Place } from "./everything.ts";
 import {
   elementOf,
   freshBucket,
+  furnishedBucket,
   presign,
   type RawAnswer,
   type RawRequest,
@@ -37,15 +31,10 @@ let etags: readonly [first: string, second: string];
 beforeAll(async () => {
   server = await startServer({ env: ONE_WORKER });
   client = server.client();
-  Bucket = await freshBucket(client);
-  place = { server, client, Bucket };
-  const VersioningConfiguration = { Status: "Enabled" } as const;
-  await client.send(new PutBucketVersioningCommand({ Bucket, VersioningConfiguration }));
-  await client.send(new PutObjectCommand({ Bucket, Key: "kept", Body: "kept" }));
-  const { UploadId = "" } = await client.send(
-    new CreateMultipartUploadCommand({ Bucket, Key: "parts" }),
-  );
+  const { Bucket: name, UploadId } = await furnishedBucket(client);
+  Bucket = name;
   uploadId = UploadId;
+  place = { server, client, Bucket };
   const send = async (PartNumber: number) => {
     const input = { Bucket, Key: "parts", UploadId, PartNumber, Body: `part ${PartNumber}` };
     return (await client.send(new UploadPartCommand(input))).ETag ?? "";

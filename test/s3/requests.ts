@@ -4,6 +4,9 @@ import { type ClientRequest, type IncomingHttpHeaders, request as send } from "n
 import {
   CreateBucketCommand,
   type CreateBucketCommandInput,
+  CreateMultipartUploadCommand,
+  PutBucketVersioningCommand,
+  PutObjectCommand,
   type S3Client,
 } from "@aws-sdk/client-s3";
 import { SignatureV4 } from "@smithy/signature-v4";
@@ -144,6 +147,20 @@ export async function freshBucket(
   const Bucket = `test-${randomUUID()}`;
   await client.send(new CreateBucketCommand({ Bucket, ...options }));
   return Bucket;
+}
+
+/** One that keeps versions, with an object `kept` in it and an upload of `parts` begun: where a bad request would show. */
+export async function furnishedBucket(
+  client: S3Client,
+): Promise<{ Bucket: string; UploadId: string }> {
+  const Bucket = await freshBucket(client);
+  const VersioningConfiguration = { Status: "Enabled" } as const;
+  await client.send(new PutBucketVersioningCommand({ Bucket, VersioningConfiguration }));
+  await client.send(new PutObjectCommand({ Bucket, Key: "kept", Body: "kept" }));
+  const { UploadId = "" } = await client.send(
+    new CreateMultipartUploadCommand({ Bucket, Key: "parts" }),
+  );
+  return { Bucket, UploadId };
 }
 
 function signerOf({ accessKey, secretKey }: TestServer): SignatureV4 {
