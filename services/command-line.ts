@@ -1,10 +1,15 @@
-/** The command line: `anybucket [server] [DIR…] [--setting value]`, and MinIO's spelling of the same. */
+/** The command line: `anybucket [ROLE] [DIR…] [--setting value]`, MinIO's spelling of the same, and `anybucket node …`. */
 import { Command, type CommanderError } from "commander";
 import { nearest, type SettingRow } from "#lib/settings-reader.ts";
-import { readSettings, type Settings } from "#settings.ts";
+import { ROLES, type Role, readSettings, type Settings } from "#settings.ts";
 
 export type CommandLine =
-  | { readonly kind: "serve"; readonly settings: Settings; readonly rows: readonly SettingRow[] }
+  | {
+      readonly kind: "serve";
+      readonly role: Role;
+      readonly settings: Settings;
+      readonly rows: readonly SettingRow[];
+    }
   | { readonly kind: "print"; readonly text: string; readonly exitCode: number };
 
 /** Wrong use of the command line, and wrong settings; README lists all exit codes. */
@@ -25,6 +30,7 @@ export function readCommandLine(
   let printed = "";
   const command = new Command("anybucket")
     .description("An S3-compatible object store on your own disks.")
+    .usage("[server | gateway | storage | keeper] [options] [folders...]")
     .argument("[folders...]", "one folder for each disk (default ./data)")
     .option("--print-config", "print every setting with its value, and stop")
     .version(version)
@@ -55,15 +61,22 @@ export function readCommandLine(
     };
   }
   const { flags, printConfig } = chosenFlags(command.opts<Record<string, unknown>>());
-  const named = command.args[0] === "server" ? command.args.slice(1) : command.args;
+  const { role, named } = roleOf(command.args);
   if (named.length > 0) flags["data"] = named.join(",");
-  const read = readSettings({ environment, flags });
+  const read = readSettings({ environment, flags }, role);
   if (read.faults.length > 0) {
     const text = read.faults.map((fault) => `anybucket: ${fault}\n`).join("");
     return { kind: "print", text, exitCode: EXIT_CONFIGURATION };
   }
   if (printConfig) return { kind: "print", text: configuration(read.rows), exitCode: 0 };
-  return { kind: "serve", settings: read.settings, rows: read.rows };
+  return { kind: "serve", role, settings: read.settings, rows: read.rows };
+}
+
+/** The first word may be a role; a folder of such a name is `./gateway`. */
+function roleOf(args: readonly string[]): { role: Role; named: readonly string[] } {
+  const [first, ...rest] = args;
+  const role = first === "server" ? "all" : ROLES.find((each) => each === first);
+  return role === undefined ? { role: "all", named: args } : { role, named: rest };
 }
 
 /** commander's words, but on one line and with ours for a flag that there is not. */
@@ -97,6 +110,9 @@ function environmentHelp(rows: readonly SettingRow[]): string {
 Each setting is also read from the environment; flags win:
 ${lines.join("\n")}
 MINIO_ROOT_USER, MINIO_ROOT_PASSWORD, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY work as well.
+
+With no role it is a whole store on this machine. A cluster is made of: gateway, which serves S3; storage, which keeps
+shards; keeper, which does the background work. "anybucket node" lists and changes its storage nodes.
 `;
 }
 

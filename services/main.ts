@@ -1,6 +1,8 @@
-/** The program's story: read settings, prepare the machine, serve, drain. */
+/** The program's story: read settings, prepare the machine or join the cluster, serve, drain. */
 import cluster from "node:cluster";
 import { readFileSync } from "node:fs";
+import { runNodeCommand } from "#admin/cli.ts";
+import { runRole } from "#cluster/run.ts";
 import { readCommandLine } from "#command-line.ts";
 import { asOperatorFault, EXIT_FAULT, OperatorFault } from "#local/operator-fault.ts";
 import { runMachine } from "#local/run.ts";
@@ -12,6 +14,12 @@ const { version } = JSON.parse(
 
 if (cluster.isWorker) {
   await runWorker();
+} else if (process.argv[2] === "node") {
+  const { argv, env: environment } = process;
+  const { out, err, exitCode } = await runNodeCommand({ argv: argv.slice(3), environment });
+  process.stdout.write(out);
+  process.stderr.write(err);
+  process.exitCode = exitCode;
 } else {
   const commandLine = readCommandLine(process.argv.slice(2), process.env, version);
   if (commandLine.kind === "print") {
@@ -19,7 +27,8 @@ if (cluster.isWorker) {
     process.exit(commandLine.exitCode);
   }
   try {
-    await runMachine(commandLine.settings, version);
+    const { role, settings } = commandLine;
+    await (role === "all" ? runMachine(settings, version) : runRole(role, settings, version));
     process.exit(0);
   } catch (error) {
     if (!(error instanceof OperatorFault)) {

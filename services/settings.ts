@@ -1,18 +1,26 @@
 /** Every setting: its name, its default, one line on it. Read once, at the start. */
-import { availableParallelism } from "node:os";
+import { availableParallelism, hostname } from "node:os";
 import { resolve } from "node:path";
 import { ACCESS_KEY_RULE, isAccessKey, SECRET_KEY_LENGTH_MIN } from "#access/users-file.ts";
 import { isBucketName } from "#gateway/bucket-name.ts";
 import { type SettingRow, type SettingSources, SettingsReader } from "#lib/settings-reader.ts";
 import { parseAddress } from "#local/address.ts";
 import { checkFolderName, expandEllipsis } from "#local/folder-names.ts";
+import { GROUP_COUNT_DEFAULT, GROUP_COUNT_MAX } from "#placement/placement-map.ts";
 
 export type Settings = Readonly<ReturnType<typeof declareSettings>>;
 
 export const SETTINGS_PREFIX = "ANYBUCKET_";
 
+/** All: the whole store on one machine. The others are one process each of a cluster. */
+export const ROLES = ["all", "gateway", "storage", "keeper"] as const;
+export type Role = (typeof ROLES)[number];
+
 /** What was read, a row for each setting, and every fault; no settings when there is a fault. */
-export function readSettings(sources: Omit<SettingSources, "prefix">): {
+export function readSettings(
+  sources: Omit<SettingSources, "prefix">,
+  role: Role = "all",
+): {
   settings: Settings;
   rows: readonly SettingRow[];
   faults: readonly string[];
@@ -21,7 +29,12 @@ export function readSettings(sources: Omit<SettingSources, "prefix">): {
   const settings = declareSettings(reader);
   reader.refuseUnknown();
   const { rows } = reader;
-  return { settings, rows, faults: [...reader.faults, ...contradictions(settings, rows)] };
+  const faults = [
+    ...reader.faults,
+    ...contradictions(settings, rows),
+    ...roleFaults(settings, role),
+  ];
+  return { settings, rows, faults };
 }
 
 /** A setting earns its row when two sensible operators would set it differently. */
@@ -110,7 +123,7 @@ function declareSettings(read: SettingsReader) {
     workers: read.integer(
       "WORKERS",
       availableParallelism(),
-      "Gateway processes; one a core by default",
+      "Gateway processes of one machine; one a core by default",
       { min: 1, max: 256 },
     ),
     trashRetention: read.duration(
@@ -138,6 +151,88 @@ function declareSettings(read: SettingsReader) {
       "auto: pretty on a terminal, else JSON lines",
     ),
     accessLog: read.boolean("ACCESS_LOG", true, "Write a line for each request"),
+    adminToken: read.credential(
+      "ADMIN_TOKEN",
+      "Who shows this token may change the cluster's nodes; not set, nobody may",
+      { aliases: [], isSecret: true, check: checkToken },
+    ),
+    cluster: declareCluster(read),
+  };
+}
+
+/** Of the roles of a cluster. */
+function declareCluster(read: SettingsReader) {
+  return {
+    etcd: read.list("ETCD", [], "etcd's addresses, comma separated; of a cluster's processes"),
+    etcdCaFile: read.optional("ETCD_CA_FILE", "PEM file of the authority of etcd's certificates"),
+    etcdCertFile: read.optional("ETCD_CERT_FILE", "PEM file of the certificate to show to etcd"),
+    etcdKeyFile: read.optional("ETCD_KEY_FILE", "PEM file of its private key"),
+    etcdUser: read.optional("ETCD_USER", "User of etcd, where it asks for one"),
+    etcdPassword: read.credential("ETCD_PASSWORD", "Password of that user", {
+      aliases: [],
+      isSecret: true,
+      check: () => undefined,
+    }),
+    name: read.text(
+      "CLUSTER",
+      "anybucket",
+      "Name of the cluster: what its keys in etcd begin with",
+      [],
+      checkName,
+    ),
+    node: read.text(
+      "NODE",
+      hostname(),
+      "Name of a storage node, the same at each start",
+      [],
+      checkName,
+    ),
+    zone: read.text(
+      "ZONE",
+      "default",
+      "What a storage node may be lost together with",
+      [],
+      checkName,
+    ),
+    nodeAddress: read.optional(
+      "NODE_ADDRESS",
+      "Where the others reach a storage node; NODE and the port of ANYBUCKET_GRPC_ADDRESS when not set",
+    ),
+    grpcAddress: read.text(
+      "GRPC_ADDRESS",
+      ":9002",
+      "Address and port on which a storage node serves its shards",
+      [],
+      parseAddress,
+    ),
+    gateway: read.boolean(
+      "GATEWAY",
+      false,
+      "A storage node serves S3 too, with its own disks beside it",
+    ),
+    caFile: read.optional(
+      "CLUSTER_CA_FILE",
+      "PEM file of the cluster's own authority; turns mutual TLS between its processes on",
+    ),
+    certFile: read.optional("CLUSTER_CERT_FILE", "PEM file of this process's certificate by it"),
+    keyFile: read.optional("CLUSTER_KEY_FILE", "PEM file of its private key"),
+    weight: read.integer("WEIGHT", 1, "Share of each disk of a storage node, against others", {
+      min: 1,
+      max: 1000,
+    }),
+    // With fewer a start one after another would begin with one copy of everything, and stay so.
+    initialNodes: read.integer(
+      "INITIAL_NODES",
+      3,
+      "Storage nodes that a new cluster waits for before it places anything",
+      { min: 1, max: 1000 },
+    ),
+    placementGroups: read.integer(
+      "PLACEMENT_GROUPS",
+      GROUP_COUNT_DEFAULT,
+      "Placement groups of a new cluster; about a hundred for each disk it may grow to",
+      { min: 1, max: GROUP_COUNT_MAX },
+    ),
   };
 }
 
@@ -158,11 +253,50 @@ function checkSecretKey(text: string): void {
   }
 }
 
+function checkToken(text: string): void {
+  if (text.length < TOKEN_LENGTH_MIN) {
+    throw new Error(`must have at least ${TOKEN_LENGTH_MIN} characters`);
+  }
+}
+
+/** They become parts of keys, and of lines to paste. */
+function checkName(text: string): void {
+  if (/^[A-Za-z0-9][\w.-]{0,62}$/.test(text)) return;
+  throw new Error("must be up to 63 letters, digits, dots, hyphens and underscores");
+}
+
+const TOKEN_LENGTH_MIN = 16;
+
 /** Settings that go together. */
 const PAIRS = [
   ["TLS_CERT_FILE", "TLS_KEY_FILE"],
   ["ACCESS_KEY", "SECRET_KEY"],
+  ["ETCD_CERT_FILE", "ETCD_KEY_FILE"],
+  ["ETCD_USER", "ETCD_PASSWORD"],
+  ["CLUSTER_CERT_FILE", "CLUSTER_KEY_FILE"],
+  ["CLUSTER_CA_FILE", "CLUSTER_CERT_FILE"],
 ] as const;
+
+function roleFaults(settings: ReturnType<typeof declareSettings>, role: Role): string[] {
+  const { cluster, accessKey } = settings;
+  if (role === "all") {
+    if (cluster.etcd.length === 0) return [];
+    return [
+      "ANYBUCKET_ETCD is set, and one machine by itself keeps its index on its own disks: start a role of a cluster, gateway, storage or keeper",
+    ];
+  }
+  const faults: string[] = [];
+  if (cluster.etcd.length === 0) {
+    faults.push(`ANYBUCKET_ETCD is not set: role ${role} needs etcd's addresses`);
+  }
+  const servesS3 = role === "gateway" || (role === "storage" && cluster.gateway);
+  if (servesS3 && accessKey === undefined) {
+    faults.push(
+      "ANYBUCKET_ACCESS_KEY and ANYBUCKET_SECRET_KEY are not set: all gateways of a cluster need the same ones",
+    );
+  }
+  return faults;
+}
 
 function contradictions(
   settings: ReturnType<typeof declareSettings>,

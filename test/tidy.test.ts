@@ -2,8 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { type Module, reachableFrom, readModules } from "./support/modules.ts";
 
-/** These put the program together and may use all: files at the top of services/, and the processes of one machine. */
-const ASSEMBLING: readonly string[] = ["", "local"];
+/** These put the program together and may use all: files at the top of services/, and the processes of one machine, or of a cluster. */
+const ASSEMBLING: readonly string[] = ["", "local", "cluster"];
 
 /** Any other folder may import itself and the folders named after it. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {

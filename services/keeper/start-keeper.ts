@@ -29,6 +29,8 @@ export interface KeeperOptions {
   readonly log: Logger;
   /** Copies the index to the folders of its logs; undefined: there is nothing to copy. */
   readonly snapshot?: ((signal: AbortSignal) => Promise<void>) | undefined;
+  /** Those of a cluster. */
+  readonly further?: readonly Job[];
   readonly trashRetentionMs?: number;
   readonly repairBytesPerSecond?: number;
   readonly scrubRoundMs?: number;
@@ -63,6 +65,7 @@ export function startKeeper(options: KeeperOptions): Keeper {
     periodicJob("uploads", UPLOADS_EVERY_MS, (signal) => layer.endings.sweep(signal)),
   ];
   if (snapshot) jobs.push(periodicJob("index-snapshot", SNAPSHOT_EVERY_MS, snapshot));
+  jobs.push(...(options.further ?? []));
   const runners = new Map(jobs.map((job) => [job.name, new JobRunner(job, options)]));
   const runner = (name: string) => {
     const found = runners.get(name);

@@ -110,7 +110,8 @@ export class TrashJob implements Job {
 
   async #isNearlyFull(): Promise<boolean> {
     for (const store of this.#parts.stores.values()) {
-      const { capacity, free } = await store.health();
+      // Of a disk that does not answer nobody knows.
+      const { capacity, free } = await store.health().catch(() => ({ capacity: 0, free: 0 }));
       if (capacity > 0 && 1 - free / capacity >= PRESSURE) return true;
     }
     return false;

@@ -1,5 +1,8 @@
-/** Health, metrics and the state of background work, for operators and orchestrators; changes nothing, holds no secrets. */
-import { createServer, type Server } from "node:http";
+/**
+ * Health, metrics and the state of background work, for operators and orchestrators; changes nothing, holds no secrets.
+ * In a cluster the admin API, which asks for a token, stands beside them.
+ */
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import { AggregatorRegistry } from "@prometheus-io/client";
 
 export interface AdminSource {
@@ -9,9 +12,11 @@ export interface AdminSource {
   notes(): Promise<readonly string[]>;
   /** A report from every worker: metrics as JSON, and jobs. */
   reports(): Promise<readonly { readonly metrics: object; readonly jobs: readonly unknown[] }[]>;
+  /** undefined: the path is none of its. */
+  readonly api?: (request: IncomingMessage) => Promise<AdminAnswer> | undefined;
 }
 
-interface AdminAnswer {
+export interface AdminAnswer {
   readonly status: number;
   readonly type: string;
   readonly body: string;
@@ -23,7 +28,8 @@ const JSON_TYPE = "application/json";
 export function createAdminServer(source: AdminSource): Server {
   const server = createServer((request, response) => {
     const path = (request.url ?? "/").split("?")[0] ?? "/";
-    void answer(request.method ?? "GET", path, source)
+    const answering = source.api?.(request) ?? answer(request.method ?? "GET", path, source);
+    void answering
       .catch(
         (error: unknown): AdminAnswer => ({ status: 500, type: TEXT, body: `${String(error)}\n` }),
       )

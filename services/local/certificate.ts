@@ -100,6 +100,15 @@ export class WatchedCertificate implements Disposable {
   }
 }
 
+/** undefined: the settings name none. */
+export async function openCertificate(
+  { tlsCertFile, tlsKeyFile }: { tlsCertFile: string | undefined; tlsKeyFile: string | undefined },
+  log: Logger,
+): Promise<WatchedCertificate | undefined> {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return WatchedCertificate.open({ certFile: tlsCertFile, keyFile: tlsKeyFile }, log);
+}
+
 /** Throws when the two do not belong together. */
 async function load({ certFile, keyFile }: CertificateFiles): Promise<Certificate> {
   const [cert, key] = await Promise.all([readFile(certFile, "utf8"), readFile(keyFile, "utf8")]);

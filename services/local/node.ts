@@ -15,6 +15,7 @@ import type { ObjectLayer } from "#objects/object-layer.ts";
 import { StorageClasses } from "#objects/storage-classes.ts";
 import { CurrentMap } from "#placement/current-map.ts";
 import { type DiskStore, openDiskStore } from "#storage/disk-store.ts";
+import { keepCompacted } from "#storage/keep-compacted.ts";
 
 export interface LocalNode extends AsyncDisposable {
   readonly objects: ObjectLayer;
@@ -73,7 +74,9 @@ export async function openNode({ plan, log, clock, random }: NodeParts): Promise
     objects,
     session,
     startKeeper: () => {
-      keeper ??= closing.use(
+      if (keeper !== undefined) return;
+      closing.use(keepCompacted(stores.values(), { clock, log }));
+      keeper = closing.use(
         startKeeper({
           metadata,
           session,

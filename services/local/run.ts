@@ -2,13 +2,14 @@
 
 import { flushCompileCache } from "node:module";
 import { isatty } from "node:tty";
-import { createLog, type Logger } from "#lib/log.ts";
+import { createLog } from "#lib/log.ts";
 import { systemRandom } from "#lib/random.ts";
 import { parseAddress, reachableUrl } from "#local/address.ts";
 import { banner } from "#local/banner.ts";
-import { WatchedCertificate } from "#local/certificate.ts";
+import { openCertificate } from "#local/certificate.ts";
 import { firstUser } from "#local/credentials.ts";
 import { prepareMachine } from "#local/prepare.ts";
+import { nextStopSignal } from "#local/stop-signal.ts";
 import { Supervisor } from "#local/supervisor.ts";
 import { LoadedUsers } from "#local/users.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
@@ -93,23 +94,8 @@ async function repairNotes(metadata: MetadataStore): Promise<readonly string[]> 
   return [`degraded: repair has ${most}${entries.length} places to look at; see /jobs`];
 }
 
-async function openCertificate(
-  { tlsCertFile, tlsKeyFile }: Settings,
-  log: Logger,
-): Promise<WatchedCertificate | undefined> {
-  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
-  return WatchedCertificate.open({ certFile: tlsCertFile, keyFile: tlsKeyFile }, log);
-}
-
 /** Not so when it is asked to stop first. */
 async function isStarted(supervisor: Supervisor, stopSignal: Promise<string>): Promise<boolean> {
   const isStopped = stopSignal.then(() => false);
   return Promise.race([supervisor.start().then(() => true), isStopped]);
-}
-
-/** Asked for before the start, so that a signal during it is not lost and does not leave the workers behind. */
-async function nextStopSignal(): Promise<string> {
-  const stopped = Promise.withResolvers<string>();
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => stopped.resolve(signal));
-  return await stopped.promise;
 }

@@ -1,35 +1,17 @@
 /** One gateway process: opens index and disks, serves S3 on the shared port, does the background work when elected. */
 import { on } from "node:events";
-import { createServer } from "node:http";
-import { createServer as createTlsServer } from "node:https";
 import { UserTable } from "#access/users-file.ts";
-import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
-import type { RequestRecord } from "#gateway/exchange.ts";
-import { Gateway } from "#gateway/server.ts";
 import { systemClock } from "#lib/clock.ts";
-import { createLog, isForPeople, type Logger } from "#lib/log.ts";
+import { createLog, type Logger } from "#lib/log.ts";
 import { createMetrics, type Metrics } from "#lib/metrics.ts";
 import { systemRandom } from "#lib/random.ts";
-import { accessLog } from "#local/access-log.ts";
-import { parseAddress } from "#local/address.ts";
-import type { Certificate } from "#local/certificate.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
 import { type LocalNode, openNode } from "#local/node.ts";
-import { asOperatorFault, EXIT_FAULT, listenFault, OperatorFault } from "#local/operator-fault.ts";
-
-/** Errors that say who may not, or how it was signed: worth a metric of their own. */
-const AUTH_ERRORS = new Set([
-  "AccessDenied",
-  "InvalidAccessKeyId",
-  "SignatureDoesNotMatch",
-  "RequestTimeTooSkewed",
-  "AuthorizationHeaderMalformed",
-  "AuthorizationQueryParametersError",
-]);
+import { asOperatorFault, EXIT_FAULT, OperatorFault } from "#local/operator-fault.ts";
+import { S3Server } from "#local/s3-server.ts";
 
 const FAULT_CHECK_MS = 1000;
 const FAULT_HEARD_MS = 5000;
-const TLS_OPTIONS = { minVersion: "TLSv1.2" } as const;
 
 /** Runs until the supervisor tells it to drain. */
 export async function runWorker(): Promise<void> {
@@ -63,29 +45,14 @@ async function serve(
   const node = await openNode({ plan, log, clock: systemClock, random: systemRandom });
   tell({ kind: "session", session: node.session.id });
   const users = new UserTable(plan.users);
-  let isDraining = false;
-  const logRequest = settings.accessLog
-    ? accessLog(log, { isForPeople: isForPeople({ format: settings.logFormat }) })
-    : undefined;
-  const gateway = new Gateway(
-    {
-      objects: node.objects,
-      users,
-      settings: settings,
-      clock: systemClock,
-      random: systemRandom,
-    },
-    {
-      log,
-      isReady: () => !isDraining,
-      onRequest: (record) => {
-        count(metrics, record);
-        logRequest?.(record);
-      },
-    },
-  );
-  const { server, useCertificate } = createHttpServer(plan);
-  gateway.attach(server);
+  const server = new S3Server({
+    settings,
+    users,
+    objects: () => node.objects,
+    certificate: plan.certificate,
+    metrics,
+    log,
+  });
   const stopped = Promise.withResolvers<void>();
   const onMessage = (message: ToWorker) => {
     switch (message.kind) {
@@ -105,24 +72,24 @@ async function serve(
         users.replace(message.users);
         break;
       case "certificate":
-        useCertificate(message.certificate);
+        server.useCertificate(message.certificate);
         break;
       case "report":
-        void report(message.id, metrics, gateway, node);
+        void report(message.id, metrics, server, node);
         break;
       case "drain":
-        isDraining = true;
+        server.announceEnd();
         stopped.resolve();
         break;
     }
   };
   void hear(inbox, onMessage);
   const watch = setInterval(() => endOnFault(node, log), FAULT_CHECK_MS);
-  await listen(server, settings.address);
+  await server.listen();
   tell({ kind: "ready" });
   await stopped.promise;
   clearInterval(watch);
-  await gateway.drain(AbortSignal.timeout(settings.drain));
+  await server.drain();
   await node[Symbol.asyncDispose]();
 }
 
@@ -159,38 +126,13 @@ async function hear(
   }
 }
 
-function createHttpServer({ certificate }: WorkerPlan): {
-  server: HttpServer;
-  useCertificate: (certificate: Certificate) => void;
-} {
-  if (certificate === undefined) {
-    return { server: createServer(SERVER_OPTIONS), useCertificate: () => undefined };
-  }
-  const server = createTlsServer({ ...SERVER_OPTIONS, ...TLS_OPTIONS, ...certificate });
-  // Connections that are open keep theirs.
-  const useCertificate = (next: Certificate) =>
-    server.setSecureContext({ ...TLS_OPTIONS, ...next });
-  return { server, useCertificate };
-}
-
-async function listen(server: HttpServer, text: string): Promise<void> {
-  const listening = Promise.withResolvers<void>();
-  server.once("error", listening.reject);
-  server.listen({ ...parseAddress(text), backlog: 1024 }, listening.resolve);
-  try {
-    await listening.promise;
-  } catch (error) {
-    throw listenFault(error as NodeJS.ErrnoException, { address: text, flag: "--address" });
-  }
-}
-
 async function report(
   id: number,
   metrics: Metrics,
-  gateway: Gateway,
+  server: S3Server,
   node: LocalNode,
 ): Promise<void> {
-  metrics.inFlight.set(gateway.inFlight);
+  server.measure();
   await node.measure(metrics);
   tell({
     kind: "report",
@@ -198,17 +140,6 @@ async function report(
     metrics: await metrics.registry.getMetricsAsJSON(),
     jobs: node.jobs(),
   });
-}
-
-function count(metrics: Metrics, record: RequestRecord): void {
-  const operation = record.operation ?? "unknown";
-  metrics.requests.inc({ operation, status: record.status });
-  metrics.requestSeconds.observe({ operation }, record.ms / 1000);
-  if (record.bytesIn > 0) metrics.bytes.inc({ direction: "in" }, record.bytesIn);
-  if (record.bytesOut > 0) metrics.bytes.inc({ direction: "out" }, record.bytesOut);
-  if (record.errorCode !== undefined && AUTH_ERRORS.has(record.errorCode)) {
-    metrics.authFailures.inc({ reason: record.errorCode });
-  }
 }
 
 function tell(message: ToSupervisor): void {

@@ -2,7 +2,8 @@
  * Disks + the map so far → the next map. Pure, so that every process would come to the same.
  *
  * In this order of importance:
- *  1. a member that may stay keeps its place: shard i lies on member i, so even a swap moves bytes;
+ *  1. a member that may stay keeps its place: shard i lies on member i, so even a swap moves bytes; a disk that is
+ *     wanted again takes back the places whose shards it still holds;
  *  2. no two members of a group in one zone, then node, as far as the disks allow; a group's first
  *     members are spread as well as all of them, as narrow codecs use only those;
  *  3. each disk's share follows its weight, about: small differences are not worth moving bytes.
@@ -33,6 +34,8 @@ export interface Assignment {
   readonly old: readonly PlacementGroup[] | undefined;
   /** Of the map to come. */
   readonly epoch: number;
+  /** Disks that were to be emptied and now are not. */
+  readonly returning?: ReadonlySet<string>;
 }
 
 export function assign({
@@ -41,12 +44,13 @@ export function assign({
   groupCount,
   old,
   epoch,
+  returning = NONE,
 }: Assignment): readonly PlacementGroup[] {
   const known = new Map(disks.map((disk) => [disk.id, disk]));
   const targets = disks.filter((disk) => disk.state === "active");
   if (targets.length === 0) throw new Error("Cannot place shards: there is no active disk");
   const drafts = Array.from({ length: groupCount }, (_, group) =>
-    draftOf(old?.[group], { known, length: width }),
+    draftOf(old?.[group], { known, returning, length: width }),
   );
   const layout = new Layout(targets, drafts);
   for (const [group, draft] of drafts.entries()) layout.fill(draft, group);
@@ -58,15 +62,26 @@ export function assign({
 /** A group under way: a member, or undefined where a place is vacant. */
 type Draft = (PlacedDisk | undefined)[];
 
+const NONE: ReadonlySet<string> = new Set();
+
 function draftOf(
   group: PlacementGroup | undefined,
-  { known, length }: { known: ReadonlyMap<string, PlacedDisk>; length: number },
+  {
+    known,
+    returning,
+    length,
+  }: { known: ReadonlyMap<string, PlacedDisk>; returning: ReadonlySet<string>; length: number },
 ): Draft {
   const places = Math.max(length, group?.members.length ?? 0);
-  return Array.from({ length: places }, (_, index) => {
+  const draft: Draft = Array.from({ length: places }, (_, index) => {
     const disk = known.get(group?.members[index] ?? "");
     return disk?.state === "active" ? disk : undefined;
   });
+  for (const { index, diskId } of group?.earlier ?? []) {
+    const disk = returning.has(diskId) ? known.get(diskId) : undefined;
+    if (disk?.state === "active" && !draft.includes(disk)) draft.splice(index, 1, disk);
+  }
+  return draft;
 }
 
 function finished(

@@ -6,7 +6,7 @@
  * committed; their shards lie on earlier members, which readers still ask. Repair raises fences that are behind
  * before it lists a group, so what it then finds is all there will be (DESIGN §5).
  */
-import type { MetadataStore, Put } from "#metadata/metadata-store.ts";
+import type { Expectation, MetadataStore, Put } from "#metadata/metadata-store.ts";
 import { assign } from "#placement/assign.ts";
 import type { PlacedDisk, PlacementGroup, PlacementMap } from "#placement/placement-map.ts";
 import {
@@ -30,6 +30,13 @@ export interface MapRequest {
   readonly width: number;
   /** Of the first map; later ones keep its number. */
   readonly groupCount: number;
+  /** What the request was made from: no map comes of it once that has changed. */
+  readonly expect?: readonly Expectation[];
+}
+
+/** The request was made from what is no longer so. */
+export class RequestOutdated extends Error {
+  override readonly name = "RequestOutdated";
 }
 
 /** Answers the map in force. Asking for what is already so changes nothing. */
@@ -52,15 +59,18 @@ export async function changeMap(
       return old;
     }
     await putAll(metadata, dirtyMarks(old, next), signal);
-    const outcome = await metadata.commit(
-      {
-        expect: [{ key: MAP_KEY, revision: stored?.revision ?? 0 }],
-        put: [{ key: MAP_KEY, value: encodeMap(next) }],
-        remove: [],
-      },
-      signal,
-    );
-    if (outcome.kind === "conflict") continue;
+    const expect = [{ key: MAP_KEY, revision: stored?.revision ?? 0 }, ...(request.expect ?? [])];
+    const put = [{ key: MAP_KEY, value: encodeMap(next) }];
+    const outcome = await metadata.commit({ expect, put, remove: [] }, signal);
+    if (outcome.kind === "conflict") {
+      const failed = expect.findIndex(({ revision }, place) => {
+        return place > 0 && (outcome.current[place]?.revision ?? 0) !== revision;
+      });
+      if (failed < 0) continue;
+      throw new RequestOutdated(
+        "Cannot change the placement map: the nodes have changed meanwhile",
+      );
+    }
     await raiseFences(metadata, next, signal);
     return next;
   }
@@ -132,7 +142,8 @@ async function raiseSome(
   }
 }
 
-function nextMap(old: PlacementMap | undefined, request: MapRequest): PlacementMap {
+/** What the map would become. Pure. */
+export function nextMap(old: PlacementMap | undefined, request: MapRequest): PlacementMap {
   const given = new Set(request.disks.map((disk) => disk.id));
   const lost = (old?.disks ?? [])
     .filter((disk) => !given.has(disk.id))
@@ -141,8 +152,26 @@ function nextMap(old: PlacementMap | undefined, request: MapRequest): PlacementM
   const epoch = (old?.epoch ?? 0) + 1;
   const width = Math.max(request.width, old?.width ?? 0);
   const groupCount = old?.groups.length ?? request.groupCount;
-  const groups = assign({ disks, width, groupCount, old: old?.groups, epoch });
+  const groups = assign({
+    disks,
+    width,
+    groupCount,
+    old: old?.groups,
+    epoch,
+    returning: returningDisks(old, request.disks),
+  });
   return withoutUnused({ epoch, clusterId: request.clusterId, width, disks, groups });
+}
+
+function returningDisks(
+  old: PlacementMap | undefined,
+  disks: readonly PlacedDisk[],
+): ReadonlySet<string> {
+  const drained = new Set(
+    old?.disks.filter(({ state }) => state === "draining").map(({ id }) => id),
+  );
+  const returning = disks.filter(({ id, state }) => state === "active" && drained.has(id));
+  return new Set(returning.map(({ id }) => id));
 }
 
 function withoutUnused(map: PlacementMap): PlacementMap {

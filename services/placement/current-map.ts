@@ -28,30 +28,34 @@ interface Known {
   readonly expectations: readonly Expectation[];
 }
 
+export interface CurrentMapParts {
+  readonly metadata: MetadataStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Called after it has changed. */
+  readonly onChange?: (map: PlacementMap) => void;
+}
+
 export class CurrentMap implements AsyncDisposable {
   readonly #metadata: MetadataStore;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #onChange: ((map: PlacementMap) => void) | undefined;
   readonly #stop = new AbortController();
   #watching: Promise<void> | undefined;
   #known: Known;
   #refreshing: Promise<boolean> | undefined;
 
-  private constructor(
-    known: Known,
-    { metadata, clock, log }: { metadata: MetadataStore; clock: Clock; log: Logger },
-  ) {
+  private constructor(known: Known, { metadata, clock, log, onChange }: CurrentMapParts) {
     this.#known = known;
     this.#metadata = metadata;
     this.#clock = clock;
     this.#log = log;
+    this.#onChange = onChange;
   }
 
   /** Reads the map and follows its changes until it is disposed. */
-  static async open(
-    parts: { metadata: MetadataStore; clock: Clock; log: Logger },
-    signal?: AbortSignal,
-  ): Promise<CurrentMap> {
+  static async open(parts: CurrentMapParts, signal?: AbortSignal): Promise<CurrentMap> {
     const current = new CurrentMap(await load(parts.metadata, signal), parts);
     current.#watching = current.#watch();
     return current;
@@ -99,6 +103,7 @@ export class CurrentMap implements AsyncDisposable {
     const known = await load(this.#metadata, this.#stop.signal);
     if (isEqual(this.#known, known)) return false;
     this.#known = known;
+    this.#onChange?.(known.map);
     return true;
   }
 

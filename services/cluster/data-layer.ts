@@ -1,0 +1,99 @@
+/** The object layer of a cluster's process: the nodes' disks, the placement map, and what hangs on a session. */
+import { followMap } from "#cluster/follow-map.ts";
+import { NodeStores } from "#cluster/node-stores.ts";
+import type { Cluster } from "#cluster/open-cluster.ts";
+import type { RoleProcess } from "#cluster/role-process.ts";
+import { codecOf } from "#cluster/storage-class.ts";
+import { CodecByName } from "#codec/codec-by-name.ts";
+import { systemClock } from "#lib/clock.ts";
+import { systemRandom } from "#lib/random.ts";
+import type { ChosenCodec } from "#local/default-codec.ts";
+import type { Session } from "#metadata/metadata-store.ts";
+import { createDataPlane } from "#objects/create-data-plane.ts";
+import { createObjectLayer, type IndexLayer } from "#objects/layer.ts";
+import { StorageClasses } from "#objects/storage-classes.ts";
+import type { CurrentMap } from "#placement/current-map.ts";
+import { connectNode } from "#shards/client.ts";
+import type { ShardStore } from "#shards/shard-store.ts";
+
+export interface Placement {
+  readonly map: CurrentMap;
+  readonly classes: StorageClasses;
+  readonly codec: ChosenCodec;
+}
+
+export interface LayerParts extends Pick<Placement, "map" | "classes"> {
+  readonly cluster: Cluster;
+  readonly stores: ReadonlyMap<string, ShardStore>;
+}
+
+/** What hangs on one session. */
+export interface BoundLayer extends AsyncDisposable {
+  readonly objects: IndexLayer;
+}
+
+/** `own`: disks of this process, which are read and written without the network. */
+export async function openNodes(
+  { log, closing, signal }: RoleProcess,
+  { metadata, clusterId, tls }: Cluster,
+  own?: ReadonlyMap<string, ShardStore>,
+): Promise<NodeStores> {
+  const shared = { clock: systemClock, log };
+  const encrypted = tls ? { tls } : {};
+  const nodes = await NodeStores.open(
+    {
+      ...shared,
+      metadata,
+      connect: ({ id, address }) =>
+        connectNode({ ...shared, ...encrypted, address, nodeId: id, clusterId }),
+      ...(own ? { own } : {}),
+    },
+    signal,
+  );
+  return closing.use(nodes);
+}
+
+/** Waits for the first placement map, which the keeper makes. */
+export async function openPlacement(
+  { settings, log, closing, signal, notes }: RoleProcess,
+  { metadata }: Cluster,
+  nodes: NodeStores,
+): Promise<Placement> {
+  const onWait = (reason: string) => notes.set("map", reason);
+  const map = await followMap({ metadata, nodes, clock: systemClock, log, signal, onWait });
+  closing.use(map);
+  notes.delete("map");
+  const codec = codecOf(settings.storageClass, map.map);
+  notes.set("codec", `objects are kept as ${codec.name}: ${lossOf(codec)}`);
+  const classes = new StorageClasses({
+    codecs: new CodecByName(),
+    names: { STANDARD: codec.name },
+    smallBytes: settings.smallObject,
+  });
+  return { map, classes, codec };
+}
+
+export function openLayer(
+  { log }: RoleProcess,
+  { cluster, stores, map, classes }: LayerParts,
+  session: Session,
+): BoundLayer {
+  const { metadata, clusterId } = cluster;
+  const lifetime = new AbortController();
+  const shared = { session, clock: systemClock, random: systemRandom };
+  const data = createDataPlane({ ...shared, stores, map, metadata, clusterId, classes, log });
+  const { signal } = lifetime;
+  const objects = createObjectLayer({ ...shared, store: metadata, data, lifetime: signal });
+  return {
+    objects,
+    [Symbol.asyncDispose]: async () => {
+      lifetime.abort(new Error("The session has ended"));
+      await data[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function lossOf({ mayLose }: ChosenCodec): string {
+  if (mayLose === 0) return "ONE copy; the loss of a disk is the loss of data";
+  return `any ${mayLose} of the disks that hold an object may be lost`;
+}

@@ -1,0 +1,127 @@
+/** Role keeper: membership and background work of the whole cluster. Of several, each job is done by one at a time. */
+import { openLayer, openNodes, openPlacement } from "#cluster/data-layer.ts";
+import { nodeAdmin } from "#cluster/node-admin-server.ts";
+import type { NodeStores } from "#cluster/node-stores.ts";
+import type { Cluster } from "#cluster/open-cluster.ts";
+import type { RoleProcess } from "#cluster/role-process.ts";
+import { SessionBound } from "#cluster/session-bound.ts";
+import { groupWidth } from "#cluster/storage-class.ts";
+import { type Job, periodicJob } from "#keeper/job.ts";
+import { MembershipJob } from "#keeper/membership.ts";
+import { NodeProbe } from "#keeper/node-probe.ts";
+import { JobRunner } from "#keeper/runner.ts";
+import { type Keeper, startKeeper } from "#keeper/start-keeper.ts";
+import { systemClock } from "#lib/clock.ts";
+import type { EtcdMetadata } from "#metadata/etcd.ts";
+import type { Session } from "#metadata/metadata-store.ts";
+
+/** DESIGN §4. */
+const COMPACT_EVERY_MS = 60_000;
+
+interface BoundKeeper extends AsyncDisposable {
+  readonly keeper: Keeper;
+}
+
+export async function keepCluster(process: RoleProcess, cluster: Cluster): Promise<void> {
+  const { closing, log } = process;
+  const { metadata } = cluster;
+  const shared = { metadata, clock: systemClock, log };
+  const nodes = await openNodes(process, cluster);
+  const probe = closing.use(new NodeProbe({ nodes: () => probed(nodes), clock: systemClock, log }));
+  let work: SessionBound<BoundKeeper> | undefined;
+  const onChange = () => work?.current.keeper.runNow("repair");
+  const membership = closing.use(
+    await SessionBound.open({
+      ...shared,
+      open: (session) => {
+        const job = membershipJob(process, cluster, { probe, onChange });
+        return new JobRunner(job, { ...shared, session });
+      },
+    }),
+  );
+  process.jobs = () => [membership.current.status(), ...(work?.current.keeper.status() ?? [])];
+  process.api = nodeAdmin(process, {
+    cluster,
+    nodes,
+    onChange: () => membership.current.runNow(),
+  });
+  // Without a map there is nothing to keep, and it is this process that makes it.
+  process.isReady = true;
+  const { map, classes } = await openPlacement(process, cluster, nodes);
+  const parts = { cluster, stores: probe.reachable, map, classes };
+  work = closing.use(
+    await SessionBound.open({
+      ...shared,
+      open: (session) => openKeeper(process, parts, session),
+    }),
+  );
+}
+
+function openKeeper(
+  process: RoleProcess,
+  parts: Parameters<typeof openLayer>[1],
+  session: Session,
+): BoundKeeper {
+  const { settings, log } = process;
+  const { cluster, ...placed } = parts;
+  const { metadata, clusterId } = cluster;
+  const layer = openLayer(process, parts, session);
+  const keeper = startKeeper({
+    ...placed,
+    metadata,
+    clusterId,
+    session,
+    layer: layer.objects,
+    clock: systemClock,
+    log,
+    trashRetentionMs: settings.trashRetention,
+    repairBytesPerSecond: settings.repairRate,
+    scrubRoundMs: settings.scrubInterval,
+    further: [compaction(metadata)],
+  });
+  return {
+    keeper,
+    [Symbol.asyncDispose]: async () => {
+      await keeper[Symbol.asyncDispose]();
+      await layer[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function membershipJob(
+  { settings, log }: RoleProcess,
+  { metadata, clusterId }: Cluster,
+  { probe, onChange }: { probe: NodeProbe; onChange: () => void },
+): MembershipJob {
+  const { initialNodes, placementGroups } = settings.cluster;
+  return new MembershipJob({
+    metadata,
+    clusterId,
+    standings: probe.standings,
+    initialNodes,
+    groupCount: placementGroups,
+    width: (disks, old) => groupWidth(settings.storageClass, disks, old),
+    onChange,
+    log,
+  });
+}
+
+/** What values were a minute ago nobody asks for: pages are read at one revision each, watches are hints. */
+function compaction(metadata: EtcdMetadata): Job {
+  let before = 0;
+  return periodicJob("index-compaction", COMPACT_EVERY_MS, async () => {
+    const revision = await metadata.currentRevision();
+    if (before > 0) await metadata.compact(before);
+    before = revision;
+  });
+}
+
+function probed(nodes: NodeStores) {
+  return nodes.nodes.map(({ record, connection, stores }) => ({
+    id: record.id,
+    stores,
+    probe: async (signal: AbortSignal) => {
+      await connection?.control.status(signal);
+    },
+  }));
+}

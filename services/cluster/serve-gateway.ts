@@ -1,0 +1,65 @@
+/** Role gateway: S3 over the cluster's index and disks. It keeps nothing: any number of them serve the same buckets. */
+import { UserTable } from "#access/users-file.ts";
+import { openLayer, openNodes, openPlacement } from "#cluster/data-layer.ts";
+import { nodeAdmin } from "#cluster/node-admin-server.ts";
+import type { Cluster } from "#cluster/open-cluster.ts";
+import type { RoleProcess } from "#cluster/role-process.ts";
+import { SessionBound } from "#cluster/session-bound.ts";
+import { systemClock } from "#lib/clock.ts";
+import { openCertificate } from "#local/certificate.ts";
+import { createBuckets } from "#local/create-buckets.ts";
+import { firstUser } from "#local/credentials.ts";
+import { S3Server } from "#local/s3-server.ts";
+import { LoadedUsers } from "#local/users.ts";
+import type { ShardStore } from "#shards/shard-store.ts";
+
+export async function serveGateway(
+  process: RoleProcess,
+  cluster: Cluster,
+  own?: ReadonlyMap<string, ShardStore>,
+): Promise<void> {
+  const { settings, log, closing, metrics, notes } = process;
+  const certificate = await openCertificate(settings, log);
+  if (certificate !== undefined) closing.use(certificate);
+  const { accessKey = "", secretKey = "" } = settings;
+  const first = firstUser({ accessKey, secretKey, origin: "given" });
+  const loaded = await LoadedUsers.open(first, settings.usersFile, log);
+  const { metadata } = cluster;
+  const nodes = await openNodes(process, cluster, own);
+  const { map, classes, codec } = await openPlacement(process, cluster, nodes);
+  const parts = { cluster, stores: nodes.stores, map, classes };
+  const layer = closing.use(
+    await SessionBound.open({
+      metadata,
+      open: (session) => openLayer(process, parts, session),
+      clock: systemClock,
+      log,
+    }),
+  );
+  for (const note of await createBuckets({ settings, metadata, ownerId: first.ownerId })) {
+    notes.set(note, note);
+  }
+  const users = new UserTable(loaded.current);
+  const server = new S3Server({
+    settings,
+    users,
+    objects: () => layer.current.objects,
+    certificate: certificate?.current,
+    metrics,
+    log,
+  });
+  certificate?.onChange((next) => server.useCertificate(next));
+  globalThis.process.on("SIGHUP", () => {
+    void certificate?.reload();
+    void loaded.reload().then((isRead) => {
+      if (isRead) users.replace(loaded.current);
+      return isRead;
+    });
+  });
+  process.measures.push(() => server.measure());
+  process.api = nodeAdmin(process, { cluster, nodes });
+  process.signal.addEventListener("abort", () => server.announceEnd());
+  await server.listen();
+  closing.defer(() => server.drain());
+  log.info({ address: settings.address, codec: codec.name, epoch: map.map.epoch }, "S3 is served");
+}

@@ -1,0 +1,132 @@
+/** S3 on one address: the gateway behind an HTTP or HTTPS server, its requests counted and logged. */
+import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { UserTable } from "#access/users-file.ts";
+import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
+import type { RequestRecord } from "#gateway/exchange.ts";
+import { Gateway } from "#gateway/server.ts";
+import { systemClock } from "#lib/clock.ts";
+import { isForPeople, type Logger } from "#lib/log.ts";
+import type { Metrics } from "#lib/metrics.ts";
+import { systemRandom } from "#lib/random.ts";
+import { accessLog } from "#local/access-log.ts";
+import { parseAddress } from "#local/address.ts";
+import type { Certificate } from "#local/certificate.ts";
+import { listenFault } from "#local/operator-fault.ts";
+import type { ObjectLayer } from "#objects/object-layer.ts";
+import type { Settings } from "#settings.ts";
+
+/** Errors that say who may not, or how it was signed: worth a metric of their own. */
+const AUTH_ERRORS = new Set([
+  "AccessDenied",
+  "InvalidAccessKeyId",
+  "SignatureDoesNotMatch",
+  "RequestTimeTooSkewed",
+  "AuthorizationHeaderMalformed",
+  "AuthorizationQueryParametersError",
+]);
+
+const TLS_OPTIONS = { minVersion: "TLSv1.2" } as const;
+
+export interface S3ServerParts {
+  readonly settings: Settings;
+  readonly users: UserTable;
+  /** Asked with each request, as another may take its place. */
+  readonly objects: () => ObjectLayer;
+  readonly certificate: Certificate | undefined;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+export class S3Server {
+  readonly #settings: Settings;
+  readonly #metrics: Metrics;
+  readonly #gateway: Gateway;
+  readonly #server: HttpServer;
+  readonly #useCertificate: (certificate: Certificate) => void;
+  #isReady = true;
+
+  constructor({ settings, users, objects, certificate, metrics, log }: S3ServerParts) {
+    this.#settings = settings;
+    this.#metrics = metrics;
+    const logRequest = settings.accessLog
+      ? accessLog(log, { isForPeople: isForPeople({ format: settings.logFormat }) })
+      : undefined;
+    const parts = {
+      get objects() {
+        return objects();
+      },
+      users,
+      settings,
+      clock: systemClock,
+      random: systemRandom,
+    };
+    this.#gateway = new Gateway(parts, {
+      log,
+      isReady: () => this.#isReady,
+      onRequest: (record) => {
+        count(metrics, record);
+        logRequest?.(record);
+      },
+    });
+    const { server, useCertificate } = createHttpServer(certificate);
+    this.#server = server;
+    this.#useCertificate = useCertificate;
+    this.#gateway.attach(server);
+  }
+
+  async listen(): Promise<void> {
+    const { address } = this.#settings;
+    const listening = Promise.withResolvers<void>();
+    this.#server.once("error", listening.reject);
+    this.#server.listen({ ...parseAddress(address), backlog: 1024 }, listening.resolve);
+    try {
+      await listening.promise;
+    } catch (error) {
+      throw listenFault(error as NodeJS.ErrnoException, { address, flag: "--address" });
+    }
+  }
+
+  useCertificate(certificate: Certificate): void {
+    this.#useCertificate(certificate);
+  }
+
+  /** Says that it is not ready any more, and goes on serving. */
+  announceEnd(): void {
+    this.#isReady = false;
+  }
+
+  async drain(): Promise<void> {
+    this.#isReady = false;
+    await this.#gateway.drain(AbortSignal.timeout(this.#settings.drain));
+  }
+
+  measure(): void {
+    this.#metrics.inFlight.set(this.#gateway.inFlight);
+  }
+}
+
+function createHttpServer(certificate: Certificate | undefined): {
+  server: HttpServer;
+  useCertificate: (certificate: Certificate) => void;
+} {
+  if (certificate === undefined) {
+    return { server: createServer(SERVER_OPTIONS), useCertificate: () => undefined };
+  }
+  const server = createTlsServer({ ...SERVER_OPTIONS, ...TLS_OPTIONS, ...certificate });
+  // Connections that are open keep theirs.
+  const useCertificate = (next: Certificate) =>
+    server.setSecureContext({ ...TLS_OPTIONS, ...next });
+  return { server, useCertificate };
+}
+
+function count(metrics: Metrics, record: RequestRecord): void {
+  const operation = record.operation ?? "unknown";
+  metrics.requests.inc({ operation, status: record.status });
+  metrics.requestSeconds.observe({ operation }, record.ms / 1000);
+  if (record.bytesIn > 0) metrics.bytes.inc({ direction: "in" }, record.bytesIn);
+  if (record.bytesOut > 0) metrics.bytes.inc({ direction: "out" }, record.bytesOut);
+  if (record.errorCode !== undefined && AUTH_ERRORS.has(record.errorCode)) {
+    metrics.authFailures.inc({ reason: record.errorCode });
+  }
+}
