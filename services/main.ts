@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { runNodeCommand } from "#admin/cli.ts";
 import { runRole } from "#cluster/run.ts";
 import { readCommandLine } from "#command-line.ts";
+import { askHealth } from "#health.ts";
 import { asOperatorFault, EXIT_FAULT, OperatorFault } from "#local/operator-fault.ts";
 import { runMachine } from "#local/run.ts";
 import { runWorker } from "#local/worker.ts";
@@ -19,6 +20,10 @@ if (cluster.isWorker) {
   const { out, err, exitCode } = await runNodeCommand({ argv: argv.slice(3), environment });
   process.stdout.write(out);
   process.stderr.write(err);
+  process.exitCode = exitCode;
+} else if (process.argv[2] === "health") {
+  const { text, exitCode } = await askHealth(process.argv.slice(3), process.env);
+  (exitCode === 0 ? process.stdout : process.stderr).write(text);
   process.exitCode = exitCode;
 } else {
   const commandLine = readCommandLine(process.argv.slice(2), process.env, version);
