@@ -8,13 +8,18 @@ const STATES = ["starting", "ready", "draining"] as const;
 
 const writer = new WireWriter();
 
-/** Of messages without fields. */
-export function encodeNothing(): Buffer {
+/** A message without fields. grpc-js takes `undefined` for no message at all. */
+export type Nothing = Readonly<Record<string, never>>;
+
+export const NOTHING: Nothing = {};
+
+export function encodeNothing(_: Nothing): Buffer {
   return Buffer.alloc(0);
 }
 
-export function decodeNothing(): void {
-  // Fields of a later program mean nothing here.
+/** Fields of a later program mean nothing here. */
+export function decodeNothing(): Nothing {
+  return NOTHING;
 }
 
 export function encodeDraining(isDraining: boolean): Buffer {

@@ -18,6 +18,8 @@ import {
   encodeDraining,
   encodeNothing,
   encodeStatus,
+  NOTHING,
+  type Nothing,
 } from "#shards/control-wire.ts";
 import { Denied } from "#shards/faults.ts";
 import type { NodeControl, NodeStatus } from "#shards/node-control.ts";
@@ -78,14 +80,15 @@ export function controlHandlers({ control, scrubs, admit }: ControlParts) {
       );
     };
   return {
-    status: handler<void, NodeStatus>("status", async (_, signal) => {
+    status: handler<Nothing, NodeStatus>("status", async (_, signal) => {
       const said = await control.status(signal);
       const disks = said.disks.map((disk) => ({ ...disk, scrub: scrubs.of(disk.diskId) }));
       return { ...said, disks };
     }),
-    setDraining: handler<boolean, void>("drain", (isDraining, signal) =>
-      control.setDraining(isDraining, signal),
-    ),
+    setDraining: handler<boolean, Nothing>("drain", async (isDraining, signal) => {
+      await control.setDraining(isDraining, signal);
+      return NOTHING;
+    }),
   };
 }
 
@@ -111,7 +114,7 @@ export class FarControl implements NodeControl {
   }
 
   status(signal: AbortSignal): Promise<NodeStatus> {
-    return this.#call(NODE_SERVICE.status, undefined, signal);
+    return this.#call(NODE_SERVICE.status, NOTHING, signal);
   }
 
   async setDraining(isDraining: boolean, signal: AbortSignal): Promise<void> {
