@@ -159,6 +159,49 @@ test("groups move onto a new disk while everything stays readable, and leave not
   expect(await keeper.unreadable()).toEqual([]);
 });
 
+test("where shards were is forgotten in the next round, when the map changed in this one", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 32 });
+  const { bench } = keeper;
+  for (let count = 0; count < 60; count++) await keeper.store(500);
+  await bench.add();
+  const job = repairJob(keeper);
+  const context = await keeper.context(job.name);
+  for (
+    let outcome = await job.step(context);
+    outcome === "more";
+    outcome = await job.step(context)
+  ) {
+    if (bench.disks.length === 4) await bench.add();
+  }
+  await bench.map.refresh();
+  expect(bench.map.map.groups.flatMap(({ earlier }) => earlier)).not.toEqual([]);
+  await keeper.run(job);
+  await bench.map.refresh();
+  expect(bench.map.map.groups.flatMap(({ earlier }) => earlier)).toEqual([]);
+  expect(await keeper.unreadable()).toEqual([]);
+});
+
+test("where shards may still be is not forgotten while nobody can look there", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 3, groupCount: 32 });
+  const { bench } = keeper;
+  for (let count = 0; count < 60; count++) await keeper.store(500);
+  await bench.add();
+  await bench.map.refresh();
+  const job = repairJob(keeper);
+  const [away] = bench.disks;
+  if (!away) throw new Error("no disk");
+  bench.stores.delete(away.diskId);
+  await keeper.run(job);
+  await bench.map.refresh();
+  const earlier = bench.map.map.groups.flatMap((group) => group.earlier);
+  expect(new Set(earlier.map(({ diskId }) => diskId))).toEqual(new Set([away.diskId]));
+  bench.stores.set(away.diskId, away);
+  await keeper.run(job);
+  await bench.map.refresh();
+  expect(bench.map.map.groups.flatMap((group) => group.earlier)).toEqual([]);
+  expect(await keeper.unreadable()).toEqual([]);
+});
+
 describe.each(["replica-3", "ec-4+2"])("a flipped shard of %s", (codec) => {
   test.each([4 * KIB, 5 * MIB])("of %i bytes is found by a reader and replaced", async (size) => {
     await using keeper = await KeeperBench.open({ codec, disks: codec === "ec-4+2" ? 6 : 3 });

@@ -19,6 +19,7 @@ import { afterKey } from "#metadata/keys.ts";
 import type { Entry, MetadataStore } from "#metadata/metadata-store.ts";
 import { encodeSuspicion, SUSPICIONS, suspicionKey } from "#objects/suspicions.ts";
 import { forgetEarlier, raiseFences } from "#placement/change-map.ts";
+import type { PlacementGroup } from "#placement/placement-map.ts";
 import { DIRTY_MARKS, dirtyMarkOf } from "#placement/placement-record.ts";
 import type { ShardId } from "#shards/shard-store.ts";
 
@@ -115,6 +116,12 @@ export class RepairJob implements Job {
       if (!page.more || !last) break;
       from = afterKey(last.key);
     }
+    // Mended in a round in which the map changed: what was seen there did not count.
+    for (const [group, placed] of map.map.groups.entries()) {
+      if (placed.earlier.length > 0 && !byGroup.has(group) && this.#isHere(placed)) {
+        byGroup.set(group, []);
+      }
+    }
     const groups = [...byGroup]
       .map(([group, marks]) => ({ group, marks }))
       .filter((dirty) => this.#canMend(dirty))
@@ -125,7 +132,8 @@ export class RepairJob implements Job {
 
   /** Nothing can be done for a disk that is away and keeps its place. */
   #canMend({ group, marks }: DirtyGroup): boolean {
-    return group < this.#parts.map.groupCount && marks.some((mark) => this.#isMendable(mark));
+    if (group >= this.#parts.map.groupCount) return false;
+    return marks.length === 0 || marks.some((mark) => this.#isMendable(mark));
   }
 
   #isMendable(mark: Entry): boolean {
@@ -161,7 +169,16 @@ export class RepairJob implements Job {
       return false;
     }
     await this.#clear(marks, context);
-    return map.group(group).members.every((diskId) => stores.has(diskId));
+    return this.#isHere(map.group(group));
+  }
+
+  /** Whether all who have, or may still have, shards of the group are here to be asked. */
+  #isHere({ members, earlier }: PlacementGroup): boolean {
+    const { stores } = this.#parts;
+    return (
+      members.every((diskId) => stores.has(diskId)) &&
+      earlier.every(({ diskId }) => stores.has(diskId))
+    );
   }
 
   async #mendAll(

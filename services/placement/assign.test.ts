@@ -153,10 +153,37 @@ describe("placing groups on disks", () => {
   });
 });
 
+test("a disk that is wanted again takes back exactly the places whose shards it still holds", () => {
+  const count = fc.integer({ min: 4, max: 9 });
+  fc.assert(
+    fc.property(count, fc.integer({ min: 2, max: 3 }), fc.nat(8), (nodes, width, at) => {
+      const disks = Array.from({ length: nodes }, (_, node) =>
+        diskOf(node, { zone: 0, node, weight: 1 }),
+      );
+      const old = place({ disks, width });
+      const left = disks[at % nodes]?.id ?? "";
+      const draining = disks.map((disk) =>
+        disk.id === left ? { ...disk, state: "draining" as const } : disk,
+      );
+      const emptied = place({ disks: draining, width, old });
+      const back = place({ disks, width, old: emptied, returning: new Set([left]) });
+      expect(back.map(({ members }) => members)).toEqual(old.map(({ members }) => members));
+      // Who had begun to take over may hold some by now.
+      for (const [group, { members, earlier }] of back.entries()) {
+        const index = members.indexOf(left);
+        const diskId = emptied[group]?.members[index] ?? "";
+        expect(earlier).toEqual(index < 0 ? [] : [{ index, diskId }]);
+      }
+    }),
+    RUNS,
+  );
+});
+
 function place(request: {
   disks: readonly PlacedDisk[];
   width: number;
   old?: readonly PlacementGroup[];
+  returning?: ReadonlySet<string>;
 }): readonly PlacementGroup[] {
   const { old, ...rest } = request;
   return assign({ ...rest, old, groupCount: GROUPS, epoch: old ? 2 : 1 });

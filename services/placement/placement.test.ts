@@ -6,7 +6,7 @@ import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
 import { SeededRandom } from "#lib/random.ts";
 import { MemoryMetadata } from "#metadata/memory.ts";
-import { changeMap, forgetEarlier } from "#placement/change-map.ts";
+import { changeMap, forgetEarlier, RequestOutdated } from "#placement/change-map.ts";
 import { CurrentMap } from "#placement/current-map.ts";
 import { groupOf, writeIdIn } from "#placement/placement-group.ts";
 import type { PlacedDisk } from "#placement/placement-map.ts";
@@ -113,6 +113,18 @@ describe("the map in the index", () => {
     await changeMap(metadata, request([1, 3]));
     const outcome = await metadata.commit({ expect: [planned], put: [], remove: [Buffer.of(1)] });
     expect(outcome.kind).toBe("conflict");
+  });
+
+  test("is not changed by a request made from what is no longer so", async () => {
+    const metadata = new MemoryMetadata();
+    await changeMap(metadata, request([1, 2, 3]));
+    const key = Buffer.from("nodes");
+    const put = [{ key, value: Buffer.alloc(1) }];
+    await metadata.commit({ expect: [], put, remove: [] });
+    const outdated = { ...request([1, 2, 4]), expect: [{ key, revision: 0 }] };
+    await expect(changeMap(metadata, outdated)).rejects.toThrow(RequestOutdated);
+    const stored = await metadata.get(MAP_KEY);
+    expect(decodeMap(stored?.value ?? Buffer.alloc(0)).epoch).toBe(1);
   });
 
   test("forgets where shards were only in the epoch that repair looked at", async () => {
