@@ -23,7 +23,9 @@ const KINDS: readonly Kind[] = [
   { name: "unit", project: "unit", maxWorkers: "100%" },
   { name: "simulation", project: "simulation" },
   { name: "s3", project: "s3" },
+  { name: "s3-cluster", project: "s3-cluster" },
   { name: "local", project: "local" },
+  { name: "cluster-local", project: "cluster-local" },
   { name: "clients", project: "clients" },
   { name: "crash", project: "crash" },
 ];
@@ -75,7 +77,7 @@ function add(name: string, counts: Counts): void {
   total.failed += counts.failed;
   total.skipped += counts.skipped;
   lines.push(
-    `${name.padEnd(10)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out`,
+    `${name.padEnd(13)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out`,
   );
 }
 

@@ -61,11 +61,41 @@ export default defineConfig({
       },
       {
         test: {
+          name: "s3-cluster",
+          include: ["test/s3/**/*.test.ts"],
+          // Folders that earlier versions wrote are one machine's.
+          exclude: ["test/s3/kept-data.test.ts"],
+          env: { ANYBUCKET_TEST_CLUSTER: "true" },
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: "cluster-local",
           include: ["test/cluster-local/**/*.test.ts"],
           testTimeout: 300_000,
           hookTimeout: 180_000,
           fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "docker",
+          include: ["test/docker/**/*.test.ts"],
+          globalSetup: ["test/docker/set-up.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "helm",
+          include: ["test/helm/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {

@@ -160,23 +160,28 @@ export class NodeAdmin {
   ): Pick<NodeChangeAnswer, "bytes" | "places" | "receivers"> {
     if (!map) return { bytes: 0, places: 0, receivers: [] };
     const { clusterId } = this.#parts;
-    const changed = nodes.map((node) => (node.id === id ? { ...node, state } : node));
-    const disks = placedDisks(changed);
     const { width } = map;
-    const next = nextMap(map, { clusterId, disks, width, groupCount: map.groups.length });
-    const nodeOf = new Map(disks.map((disk) => [disk.id, disk.node]));
+    const placed = (old: PlacementMap, all: readonly NodeRecord[]) => {
+      const request = { clusterId, disks: placedDisks(all), width, groupCount: map.groups.length };
+      return nextMap(old, request);
+    };
+    // What earlier changes are still to move is not counted again.
+    const before = placed(map, nodes);
+    const changed = nodes.map((node) => (node.id === id ? { ...node, state } : node));
+    const next = placed(before, changed);
+    const nodeOf = new Map(next.disks.map((disk) => [disk.id, disk.node]));
     const bytesOf = bytesOfPlace(map, healths);
     const receivers = new Map<string, { node: string; bytes: number; places: number }>();
-    for (const { from, to } of movesBetween(map, next)) {
+    for (const { from, to } of movesBetween(before, next)) {
       const node = nodeOf.get(to) ?? to;
       const { bytes, places } = receivers.get(node) ?? { bytes: 0, places: 0 };
       receivers.set(node, { node, bytes: bytes + bytesOf(from), places: places + 1 });
     }
-    const all = [...receivers.values()];
+    const all = [...receivers.values()].toSorted((one, other) => (one.node < other.node ? -1 : 1));
     return {
-      bytes: all.reduce((sum, { bytes }) => sum + bytes, 0),
+      bytes: Math.round(all.reduce((sum, { bytes }) => sum + bytes, 0)),
       places: all.reduce((sum, { places }) => sum + places, 0),
-      receivers: all.toSorted((one, other) => (one.node < other.node ? -1 : 1)),
+      receivers: all.map((one) => ({ ...one, bytes: Math.round(one.bytes) })),
     };
   }
 }
@@ -268,5 +273,5 @@ function bytesOfPlace(map: PlacementMap, healths: Healths): (diskId: string) => 
     places += held;
   }
   const average = places === 0 ? 0 : bytes / places;
-  return (diskId) => Math.round(known.get(diskId) ?? average);
+  return (diskId) => known.get(diskId) ?? average;
 }

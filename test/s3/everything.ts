@@ -34,8 +34,7 @@ export async function leavesNothing<T>(place: Place, act: () => Promise<T>): Pro
 /** The one line of a metric that begins so. A busy worker may miss a question or two. */
 async function measured({ server }: Place, metric: RegExp): Promise<number> {
   for (let left = 100; left > 0; left--) {
-    const answer = await fetch(`${server.adminEndpoint}/metrics`);
-    const lines = (await answer.text()).split("\n");
+    const lines = (await server.metrics()).split("\n");
     const line = lines.find((each) => metric.test(each));
     if (line !== undefined) return Number(line.split(" ").at(-1));
     await sleep(100);

@@ -1,15 +1,19 @@
-/** A real server process on a fresh folder, for tests that speak S3 over HTTP. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+/**
+ * A real server process on a fresh folder, for tests that speak S3 over HTTP; or, with ANYBUCKET_TEST_CLUSTER=true, a
+ * gateway of a fresh cluster, for the same tests.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
+import { startClusterServer } from "./cluster-server.ts";
+import { ACCESS_KEY, makeCertificate, SECRET_KEY } from "./credentials.ts";
+
+export { ACCESS_KEY, makeCertificate, SECRET_KEY } from "./credentials.ts";
 
 const LAUNCHER = resolve(import.meta.dirname, "../../services/main.ts");
-
-export const ACCESS_KEY = "anybucket";
-export const SECRET_KEY = "anybucket-secret";
 
 export interface ServerOptions {
   readonly env?: Readonly<Record<string, string>>;
@@ -30,6 +34,8 @@ export interface TestServer {
   /** PEM file of the certificate, with https. */
   readonly certificate: string | undefined;
   client(options?: Partial<S3ClientConfig>): S3Client;
+  /** Of the process that serves S3, then, in a cluster, of the storage nodes. */
+  metrics(): Promise<string>;
   /** Everything it wrote. */
   output(): string;
   /** SIGTERM, and wait; answers the exit code. */
@@ -39,6 +45,9 @@ export interface TestServer {
 }
 
 export async function startServer(options: ServerOptions = {}): Promise<TestServer> {
+  const isOfCluster = process.env["ANYBUCKET_TEST_CLUSTER"] === "true";
+  // Folders that are given are one machine's.
+  if (isOfCluster && options.folders === undefined) return startClusterServer(options);
   const scratch = await mkdtemp(join(tmpdir(), "anybucket-test-"));
   const folders = options.folders ?? [join(scratch, "data")];
   const port = options.port ?? (await freePort());
@@ -87,6 +96,10 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
         maxAttempts: 1,
         ...overrides,
       }),
+    metrics: async () => {
+      const answer = await fetch(`${server.adminEndpoint}/metrics`);
+      return answer.text();
+    },
     stop: async () => {
       child.kill("SIGTERM");
       const code = await exited;
@@ -136,35 +149,4 @@ export async function freePort(): Promise<number> {
   await new Promise((settle) => server.close(settle));
   if (address === null || typeof address === "string") throw new Error("No port was given");
   return address.port;
-}
-
-/** A self-signed certificate for 127.0.0.1 and localhost. */
-export function makeCertificate(folder: string): { cert: string; key: string } {
-  const cert = join(folder, "cert.pem");
-  const key = join(folder, "key.pem");
-  const subject = [
-    "-subj",
-    "/CN=localhost",
-    "-addext",
-    "subjectAltName=DNS:localhost,IP:127.0.0.1",
-  ];
-  const files = ["-keyout", key, "-out", cert];
-  execFileSync(
-    "openssl",
-    [
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:prime256v1",
-      "-nodes",
-      "-days",
-      "2",
-      ...subject,
-      ...files,
-    ],
-    { stdio: "ignore" },
-  );
-  return { cert, key };
 }
