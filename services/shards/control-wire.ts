@@ -13,7 +13,7 @@ export type Nothing = Readonly<Record<string, never>>;
 
 export const NOTHING: Nothing = {};
 
-export function encodeNothing(_: Nothing): Buffer {
+export function encodeNothing(): Buffer {
   return Buffer.alloc(0);
 }
 
@@ -22,20 +22,25 @@ export function decodeNothing(): Nothing {
   return NOTHING;
 }
 
-export function encodeDraining(isDraining: boolean): Buffer {
+/** A message of its own, as grpc-js takes whatever is false for none. */
+export interface Draining {
+  readonly isDraining: boolean;
+}
+
+export function encodeDraining({ isDraining }: Draining): Buffer {
   writer.start();
   writer.uint(1, isDraining ? 1 : 0);
   return writer.finish();
 }
 
-export function decodeDraining(message: Buffer): boolean {
+export function decodeDraining(message: Buffer): Draining {
   const reader = new WireReader(message);
   let isDraining = false;
   for (let field = reader.field(); field !== 0; field = reader.field()) {
     if (field === 1) isDraining = reader.bool();
     else reader.skip();
   }
-  return isDraining;
+  return { isDraining };
 }
 
 export function encodeStatus(status: NodeStatus): Buffer {

@@ -12,6 +12,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import {
+  type Draining,
   decodeDraining,
   decodeNothing,
   decodeStatus,
@@ -85,7 +86,7 @@ export function controlHandlers({ control, scrubs, admit }: ControlParts) {
       const disks = said.disks.map((disk) => ({ ...disk, scrub: scrubs.of(disk.diskId) }));
       return { ...said, disks };
     }),
-    setDraining: handler<boolean, Nothing>("drain", async (isDraining, signal) => {
+    setDraining: handler<Draining, Nothing>("drain", async ({ isDraining }, signal) => {
       await control.setDraining(isDraining, signal);
       return NOTHING;
     }),
@@ -118,7 +119,7 @@ export class FarControl implements NodeControl {
   }
 
   async setDraining(isDraining: boolean, signal: AbortSignal): Promise<void> {
-    await this.#call(NODE_SERVICE.setDraining, isDraining, signal);
+    await this.#call(NODE_SERVICE.setDraining, { isDraining }, signal);
   }
 
   close(): void {

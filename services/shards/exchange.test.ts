@@ -46,12 +46,14 @@ describe("a stream's requests", () => {
   test("replayed or out of order end the stream, and nothing of them is done", async () => {
     for (const ids of [[1, 1], [2, 1], [0]]) {
       const stream = new FakeStream();
-      const shards = ids.map(() => sample([10]));
-      ids.forEach((id, place) => stream.ask(id, putOf(shards[place] as SampleShard)));
+      let last = sample([10]);
+      for (const id of ids) {
+        last = sample([10]);
+        stream.ask(id, putOf(last));
+      }
       await stream.settle();
-      expect(stream.refusal?.details, ids.join()).toContain("came after");
+      expect(stream.refusal?.details).toContain("came after");
       expect(stream.lines()).toMatchObject([{ msg: "peer cut off", peer: "tester" }]);
-      const last = shards.at(-1) as SampleShard;
       expect(await stream.store.stat(last.id, signal)).toBeUndefined();
     }
   });

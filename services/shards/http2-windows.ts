@@ -42,14 +42,6 @@ export function cut(call: object): void {
   streamOf(call)?.destroy();
 }
 
-export function windowsOf(call: object): { stream: number; connection: number } | undefined {
-  const stream = streamOf(call);
-  const connection = stream?.session?.state.effectiveLocalWindowSize;
-  const { initialWindowSize } = stream?.session?.localSettings ?? {};
-  if (connection === undefined || initialWindowSize === undefined) return undefined;
-  return { stream: initialWindowSize, connection };
-}
-
 function streamOf(call: object): ServerHttp2Stream | undefined {
   return (call as CallInsides).call?.stream;
 }

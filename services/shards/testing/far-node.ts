@@ -28,6 +28,9 @@ export interface FarNodeOptions {
   readonly clock?: Clock;
   readonly log?: Logger;
   readonly port?: number;
+  /** Whom the caller means. */
+  readonly identity?: { readonly clusterId: string; readonly nodeId: string };
+  readonly caller?: string;
 }
 
 export async function openFarNode(options: FarNodeOptions = {}): Promise<FarNode> {
@@ -70,7 +73,7 @@ export function serveStore(store: ShardStore, options: FarNodeOptions = {}): Pro
 }
 
 export function connectTo(port: number, options: FarNodeOptions = {}): NodeConnection {
-  const { tls, log = silentLog, clock = systemClock } = options;
+  const { tls, log = silentLog, clock = systemClock, identity = IDENTITY, caller = "" } = options;
   const address = `127.0.0.1:${port}`;
-  return connectNode({ ...IDENTITY, address, ...(tls && { tls }), clock, log });
+  return connectNode({ ...identity, address, ...(tls && { tls }), caller, clock, log });
 }

@@ -5,7 +5,7 @@ export class HeldStore {
   readonly store: ShardStore;
   readonly started: string[] = [];
   readonly aborted: string[] = [];
-  #gate = Promise.withResolvers<void>();
+  readonly #gate = Promise.withResolvers<void>();
 
   constructor(store: ShardStore) {
     const held = async <T>(name: string, signal: AbortSignal, call: () => Promise<T>) => {

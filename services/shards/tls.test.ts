@@ -1,0 +1,227 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
+import { Server } from "@grpc/grpc-js";
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type ClusterTls, serverCredentials } from "#shards/cluster-tls.ts";
+import { NODE_SERVICE } from "#shards/control.ts";
+import { Denied } from "#shards/faults.ts";
+import { MemoryShardStore } from "#shards/memory-shard-store.ts";
+import { METHODS, type Method, mayCall, ROLES, type Role } from "#shards/roles.ts";
+import { SHARDS_SERVICE } from "#shards/service.ts";
+import { type SampleShard, sample, written } from "#shards/shard-store.contract.ts";
+import { ShardStoreUnavailable } from "#shards/shard-store.ts";
+import { Authority } from "#shards/testing/certificates.ts";
+import {
+  connectTo,
+  type FarNode,
+  IDENTITY,
+  openFarNode,
+  serveStore,
+} from "#shards/testing/far-node.ts";
+
+const { clusterId, nodeId } = IDENTITY;
+const { signal } = new AbortController();
+const uri = (cluster: string, role: string, name: string) =>
+  `URI:anybucket://${cluster}/${role}/${name}`;
+
+let authority: Authority;
+let serverTls: ClusterTls;
+const of = {} as Record<Role, ClusterTls>;
+
+beforeAll(async () => {
+  authority = await Authority.make();
+  serverTls = await authority.issue([uri(clusterId, "storage", nodeId), "DNS:elsewhere.example"]);
+  for (const role of ROLES)
+    of[role] = await authority.issue([uri(clusterId, role, `some-${role}`)]);
+});
+afterAll(() => authority[Symbol.asyncDispose]());
+
+describe("with certificates", () => {
+  test("each role may do what its row says, and nothing else", async () => {
+    const outcomes: { role: Role; method: Method; isServed: boolean }[] = [];
+    const refusals: string[] = [];
+    for (const role of ROLES) {
+      await using node = await openFarNode({ serverTls, tls: of[role] });
+      for (const method of METHODS) {
+        const call = CALLS[method];
+        if (!call) continue;
+        const outcome = await call(node, await written(node.near, [10])).then(
+          () => "served",
+          (error: Error) => error.message,
+        );
+        outcomes.push({ role, method, isServed: outcome === "served" });
+        if (outcome !== "served") refusals.push(outcome);
+      }
+    }
+    expect(outcomes).toEqual(
+      outcomes.map(({ role, method }) => ({ role, method, isServed: mayCall([role], method) })),
+    );
+    expect(refusals.filter((why) => !why.includes("may not ask for"))).toEqual([]);
+  });
+
+  test("the table gives storage nodes nothing, and only the keeper what destroys or rebuilds by itself", () => {
+    expect(METHODS.filter((method) => mayCall(["storage"], method))).toEqual([]);
+    const keepers = METHODS.filter((method) => !mayCall(["gateway"], method));
+    expect(keepers.toSorted()).toEqual(["drain", "list", "repair", "verify"]);
+    expect(METHODS.filter((method) => !mayCall(["keeper"], method))).toEqual([]);
+  });
+
+  test("a process of two roles may do what either may", async () => {
+    const names = [uri(clusterId, "storage", "x"), uri(clusterId, "keeper", "y")];
+    const tls = await authority.issue(names);
+    await using node = await openFarNode({ serverTls, tls });
+    expect((await node.far.list({ limit: 1 }, signal)).shards).toEqual([]);
+  });
+
+  test("a gateway or another node cannot act as the node that is meant", async () => {
+    const others = [
+      of.gateway,
+      await authority.issue([uri(clusterId, "storage", "node-2")]),
+      await authority.issue([uri("cluster-b", "storage", nodeId)]),
+      await authority.issue([`DNS:${nodeId}`]),
+    ];
+    for (const other of others) {
+      // It would refuse to start; so it is made to start as what it is.
+      await expect(serveStore(new MemoryShardStore(), { serverTls: other })).rejects.toThrow(
+        "Cannot serve shards as node node-1 of cluster cluster-a",
+      );
+      await using impostor = await openImpostor(other);
+      const node = connectTo(impostor.port, { tls: of.gateway });
+      const read = node.store("disk").stat(sample([]).id, signal);
+      await expect(read).rejects.toThrow(ShardStoreUnavailable);
+      expect(node.state).toMatchObject({
+        kind: "down",
+        reason: expect.stringContaining("Cannot trust the server as storage node node-1"),
+      });
+      await expect(node.control.status(signal)).rejects.toThrow("Cannot trust the server");
+      await node[Symbol.asyncDispose]();
+      expect(impostor.asked).toBe(0);
+    }
+  });
+
+  test("nobody is served without one, with another authority's, or with one that has expired", async () => {
+    await using stranger = await Authority.make();
+    const foreign = await stranger.issue([uri(clusterId, "gateway", "g")]);
+    const callers: (ClusterTls | undefined)[] = [
+      undefined,
+      // Trusts the server, but is not trusted.
+      { ...foreign, ca: of.gateway.ca },
+      await authority.issue([uri(clusterId, "gateway", "g")], { days: -1 }),
+    ];
+    for (const tls of callers) {
+      await using node = await openFarNode({ serverTls, ...(tls && { tls }) });
+      const stat = node.far.stat(sample([]).id, signal);
+      await expect(stat).rejects.toThrow(ShardStoreUnavailable);
+      await expect(node.node.control.status(signal)).rejects.toThrow("does not answer");
+      expect(node.server.load).toEqual({ streams: 0, bytes: 0 });
+    }
+  });
+
+  test("a certificate that names no role of this cluster opens nothing, and the log says whose it was", async () => {
+    const sans = [
+      [uri("cluster-b", "gateway", "g")],
+      ["DNS:gateway"],
+      [uri(clusterId, "admin", "g")],
+      // A name that reads like two.
+      [`DNS:a, ${uri(clusterId, "keeper", "k")}`],
+      [uri(clusterId, "gateway", "")],
+      [`${uri(clusterId, "gateway", "g")}/more`],
+    ];
+    for (const names of sans) {
+      const lines: string[] = [];
+      const log = pino({}, { write: (line: string) => void lines.push(line) });
+      const tls = await authority.issue(names);
+      await using server = await serveStore(new MemoryShardStore(), { serverTls, log });
+      const node = connectTo(server.port, { tls });
+      const stat = node.store("disk").stat(sample([]).id, signal);
+      await expect(stat).rejects.toThrow("none of cluster cluster-a");
+      await expect(node.control.status(signal)).rejects.toThrow(Denied);
+      await node[Symbol.asyncDispose]();
+      expect(lines.map((line) => JSON.parse(line) as object)).toContainEqual(
+        expect.objectContaining({
+          msg: "caller refused",
+          who: expect.stringContaining("127.0.0.1"),
+        }),
+      );
+    }
+  });
+});
+
+describe("without certificates", () => {
+  test("a caller of another cluster, or that means another node, is refused with a line that says what and who, once", async () => {
+    const lines: string[] = [];
+    const log = pino({}, { write: (line: string) => void lines.push(line) });
+    await using server = await serveStore(new MemoryShardStore(), { log });
+    for (const wrong of [{ clusterId: "cluster-b" }, { nodeId: "node-2" }]) {
+      const node = connectTo(server.port, {
+        identity: { ...IDENTITY, ...wrong },
+        caller: "gateway-7",
+      });
+      const stat = node.store("disk").stat(sample([]).id, signal);
+      await expect(stat).rejects.toThrow(/This is (cluster cluster-a|node node-1), not/);
+      await expect(node.control.status(signal)).rejects.toThrow("This is");
+      // It tries again meanwhile.
+      await pause(300);
+      expect(node.state.kind).toBe("down");
+      await node[Symbol.asyncDispose]();
+    }
+    const refusals = lines.map((line) => JSON.parse(line) as { msg: string; who: string });
+    expect(refusals).toMatchObject([
+      { msg: "caller refused", who: expect.stringContaining("gateway-7 at 127.0.0.1:") },
+      { msg: "caller refused", said: { node: "node-2" } },
+    ]);
+    expect(server.load.streams).toBe(0);
+  });
+});
+
+type Call = (node: FarNode, shard: SampleShard) => Promise<unknown>;
+
+/** One call each; parts of a write are tried by `open`, which comes first. */
+const CALLS: Partial<Record<Method, Call>> = {
+  put: ({ far }, shard) =>
+    far.put(shard.id, { block: shard.blocks[0], seal: shard.seal }, { signal }),
+  open: async ({ far }, shard) => {
+    const writer = far.write(shard.id, { signal });
+    for (const block of shard.blocks) await writer.append(block);
+    await writer.seal(shard.seal);
+  },
+  read: ({ far }, { id }) => far.read(id, { offset: 0, length: 10 }, { signal }),
+  stat: ({ far }, { id }) => far.stat(id, signal),
+  verify: ({ far }, { id }) => far.verify(id, signal),
+  link: ({ far }, { id, seal }) => far.link({ source: id, target: sample([]).id }, seal, signal),
+  remove: ({ far }, { id }) => far.remove([id], signal),
+  list: ({ far }) => far.list({ limit: 1 }, signal),
+  health: ({ far }) => far.health(),
+  repair: ({ far }, { id, blocks, seal }) =>
+    far.put(id, { block: blocks[0], seal }, { signal, forRepair: true }),
+  status: ({ node }) => node.control.status(signal),
+  drain: ({ node }) => node.control.setDraining(true, signal),
+};
+
+interface Impostor extends AsyncDisposable {
+  readonly port: number;
+  /** Calls that got through to it. */
+  readonly asked: number;
+}
+
+/** A server that takes whatever comes. */
+async function openImpostor(tls: ClusterTls): Promise<Impostor> {
+  let asked = 0;
+  const server = new Server();
+  const count = (call: { end?: () => void }) => {
+    asked += 1;
+    call.end?.();
+  };
+  server.addService(SHARDS_SERVICE, { exchange: count });
+  server.addService(NODE_SERVICE, { status: count, setDraining: count });
+  const bind = promisify(server.bindAsync.bind(server));
+  const port = await bind("127.0.0.1:0", serverCredentials(tls));
+  return {
+    port,
+    get asked() {
+      return asked;
+    },
+    [Symbol.asyncDispose]: async () => server.forceShutdown(),
+  };
+}
