@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { ask, RawClient, startGateway } from "#gateway/testing/raw-client.ts";
 import { singleObject } from "#gateway/testing/single-object.ts";
 import { UNOFFERED_HEADERS } from "#gateway/unoffered-headers.ts";
-import { type ObjectLayer, Unavailable } from "#objects/object-layer.ts";
+import { Unavailable } from "#lib/unavailable.ts";
+import type { ObjectLayer } from "#objects/object-layer.ts";
 
 /** Everybody may do everything that ACLs can give. */
 const OPEN = { bucket: { acl: "public-read-write" }, version: { acl: "public-read" } } as const;

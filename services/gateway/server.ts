@@ -17,7 +17,7 @@ import { parseQuery } from "#gateway/query.ts";
 import { errorResponse, respond } from "#gateway/respond.ts";
 import { findAddress, findOperation, hostName, type Match, splitTarget } from "#gateway/route.ts";
 import { refuseUnofferedHeaders } from "#gateway/unoffered-headers.ts";
-import { Unavailable } from "#objects/object-layer.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 
 /** A Logger, as far as it is needed here. */
 export interface FaultLog {

@@ -1,6 +1,6 @@
 /** One member of an etcd cluster: its connection, by etcd3, and whether it has lately failed. */
 import { type Client, connectivityState, type Metadata, type ServiceError } from "@grpc/grpc-js";
-import type { IOptions, Services } from "etcd3";
+import { EtcdAuthenticationFailedError, type IOptions, type Services } from "etcd3";
 import { ConnectionPool } from "etcd3/lib/connection-pool.js";
 import type { Clock } from "#lib/clock.ts";
 import { EtcdFailure, failureOf, needsNewToken } from "#metadata/etcd-failure.ts";
@@ -23,6 +23,7 @@ const ANSWER_BYTES_MAX = 132 * 1024 * 1024;
 /** How long a member that failed is asked last. */
 const SUSPECT_MS = 3_000;
 const RECONNECT_MS_MAX = 1_000;
+const WHY_NOT_MS = 100;
 /** A silent peer is noticed; etcd refuses pings more often than every 5 s. */
 const PING_MS = 10_000;
 const PING_ANSWER_MS = 3_000;
@@ -64,7 +65,9 @@ export class Member {
       connection = await this.#pool.withConnection(service, (parts) => parts);
     } catch (error) {
       this.suspect();
-      throw new EtcdFailure("unsent", `${this.endpoint}: ${found(error)}`, { cause: error });
+      // No other member will take a wrong password, and no waiting mends it.
+      const kind = error instanceof EtcdAuthenticationFailedError ? "refused" : "unsent";
+      throw new EtcdFailure(kind, `${this.endpoint}: ${found(error)}`, { cause: error });
     }
     const { client, metadata } = connection;
     // A member without a leader then says so at once, instead of waiting for one.
@@ -111,7 +114,8 @@ export class Member {
       if (!(await promise)) break;
     }
     this.suspect();
-    throw new EtcdFailure("unsent", `${this.endpoint} cannot be reached`);
+    const reason = await whyNot(client);
+    throw new EtcdFailure("unsent", `${this.endpoint} cannot be reached: ${reason}`);
   }
 
   #open(): ConnectionPool {
@@ -142,6 +146,21 @@ export class Member {
     }
     return new ConnectionPool(options);
   }
+}
+
+/** The channel does not tell why it fails, but a call on it does: one that changes nothing. */
+function whyNot(client: Client): Promise<string> {
+  const path = "/etcdserverpb.Maintenance/Status";
+  return new Promise((resolve) => {
+    const options = { deadline: Date.now() + WHY_NOT_MS };
+    client.makeUnaryRequest(path, nothing, nothing, undefined, options, (error) => {
+      resolve(error?.details ?? "it can by now");
+    });
+  });
+}
+
+function nothing(): Buffer {
+  return Buffer.alloc(0);
 }
 
 function found(error: unknown): string {

@@ -24,6 +24,8 @@ export interface SessionParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  /** Aborts when the store is closed, which leaves a session that was not to its lease. */
+  readonly closing: AbortSignal;
 }
 
 /** A process that is paused for longer is taken for dead; a new leader gives all leases their full time again. */
@@ -112,9 +114,10 @@ class LeasedSession implements Session {
    * Only etcd says that the lease has ended, never our clock: while it has no leader nobody can keep a lease, and none ends.
    */
   async #beat(): Promise<void> {
-    const { members, clock, log } = this.#parts;
+    const { members, clock, log, closing } = this.#parts;
+    const stop = AbortSignal.any([this.#stop.signal, closing]);
     let wait = BEAT_MS;
-    while (await slept(clock, wait, this.#stop.signal)) {
+    while (await slept(clock, wait, stop)) {
       try {
         const left = await members.ask({
           ...LIMITS,
@@ -129,6 +132,7 @@ class LeasedSession implements Session {
         }
         wait = BEAT_MS;
       } catch (error) {
+        if (stop.aborted) return;
         log.warn({ err: error, session: this.id }, "the session's lease could not be kept alive");
         wait = RETRY_MS;
       }

@@ -3,12 +3,14 @@
  * transaction, both without a wait when nothing is under way. All keys stand behind one prefix, so that clusters can share
  * an etcd. README.md has the argument why batches keep every promise, and what is known when no answer comes.
  */
+import { isIP } from "node:net";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Random } from "#lib/random.ts";
 import { checkCommit, isPureDelete } from "#metadata/commit-rules.ts";
 import { callGenerated } from "#metadata/etcd-calls.ts";
 import { CommitLanes } from "#metadata/etcd-commits.ts";
+import { EtcdFailure } from "#metadata/etcd-failure.ts";
 import type { EtcdAccess } from "#metadata/etcd-member.ts";
 import { Members } from "#metadata/etcd-members.ts";
 import { Reads } from "#metadata/etcd-reads.ts";
@@ -148,19 +150,24 @@ export class EtcdMetadata implements MetadataStore {
         clock,
         random,
         log,
+        closing: this.#closing.signal,
       },
       signal,
     );
   }
 
-  /** Forgets what values were before the revision; reads of older pages begin anew. */
+  /** Forgets what values were before the revision; reads of older pages begin anew. Another process may have done so already. */
   async compact(revision: number): Promise<void> {
-    await this.#members.ask({
-      ...LIMITS,
-      service: "KV",
-      send: (connection, options) =>
-        callGenerated(connection, options, ["compact", { revision: String(revision) }]),
-    });
+    try {
+      await this.#members.ask({
+        ...LIMITS,
+        service: "KV",
+        send: (connection, options) =>
+          callGenerated(connection, options, ["compact", { revision: String(revision) }]),
+      });
+    } catch (error) {
+      if (!(error instanceof EtcdFailure && error.kind === "compacted")) throw error;
+    }
   }
 
   /** The newest revision there is. */
@@ -237,6 +244,10 @@ function checkEndpoints(endpoints: readonly string[]): boolean {
       const scheme = /^(https?):\/\/[^/]+:\d+$/.exec(endpoint)?.[1];
       if (scheme === undefined) {
         throw new Error(`Cannot use etcd at ${endpoint}: a URL is needed, as http://etcd:2379`);
+      }
+      // gRPC gives the host as TLS's server name, which Node refuses for an address.
+      if (scheme === "https" && isIP(new URL(endpoint).hostname.replace(/^\[|\]$/g, "")) !== 0) {
+        throw new Error(`Cannot use etcd at ${endpoint}: https needs a host name, not an address`);
       }
       return scheme;
     }),

@@ -5,6 +5,8 @@
  * `metadata-store.contract.ts` holds what all of them promise.
  */
 
+import { Unavailable } from "#lib/unavailable.ts";
+
 /** A key's value and the revision of the commit that wrote it. Both byte arrays are the caller's to keep, not to change. */
 export interface Entry {
   readonly key: Uint8Array;
@@ -92,7 +94,7 @@ export class IndeterminateCommit extends Error {
 }
 
 /** The store does not answer, or is asked too much: nothing was written. A retry may go through. */
-export class MetadataUnavailable extends Error {
+export class MetadataUnavailable extends Unavailable {
   override readonly name = "MetadataUnavailable";
 }
 

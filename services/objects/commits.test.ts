@@ -3,12 +3,13 @@ import * as fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { SeededRandom } from "#lib/random.ts";
 import { rounds } from "#lib/testing/rounds.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 import { KEY } from "#metadata/keys.ts";
 import type { CommitFault } from "#metadata/memory.ts";
 import type { Commit } from "#metadata/metadata-store.ts";
 import { OutcomeUnknown } from "#objects/commits.ts";
 import type { Bucket } from "#objects/model.ts";
-import { type Stored, Unavailable } from "#objects/object-layer.ts";
+import type { Stored } from "#objects/object-layer.ts";
 import { all, brokenInvariants } from "#objects/testing/invariants.ts";
 import { TestBody } from "#objects/testing/memory-data-plane.ts";
 import { ATTRIBUTES, openLayer, type TestLayer } from "#objects/testing/open-layer.ts";
@@ -217,6 +218,19 @@ describe("commits without an answer", () => {
     );
     await expect(fc.assert(property, { numRuns: rounds(60) })).resolves.toBeUndefined();
   });
+});
+
+test("once the session has ended a PUT is refused at its first attempt, and stays so", async () => {
+  await opened.store.endSession(opened.session.id);
+  let attempts = 0;
+  opened.store.fault = (commit) => {
+    if (commit.put.some(isOfObject)) attempts += 1;
+    return undefined;
+  };
+  const refused = put("one");
+  await expect(refused).rejects.toThrow(Unavailable);
+  await expect(refused).rejects.toThrow("session");
+  expect(attempts).toBe(1);
 });
 
 describe("many at once", () => {

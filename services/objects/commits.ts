@@ -7,6 +7,7 @@
  */
 import type { Clock } from "#lib/clock.ts";
 import type { Random } from "#lib/random.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 import { asBuffer } from "#metadata/keys.ts";
 import {
   type Commit,
@@ -18,7 +19,6 @@ import {
   type Put,
   type Session,
 } from "#metadata/metadata-store.ts";
-import { Unavailable } from "#objects/object-layer.ts";
 
 /** The commit may have taken effect, and will not do so later once `fenced` has resolved. The client gets a 503. */
 export class OutcomeUnknown extends Unavailable {
@@ -150,6 +150,10 @@ export class Commits {
     const expect = [...change.expect, ...planned, own];
     const outcome = await store.commit({ ...change, expect });
     if (outcome.kind === "committed") return true;
+    // No later attempt could fare better.
+    if (outcome.current.at(-1) === undefined) {
+      throw new Unavailable("Cannot commit: this process's session has ended");
+    }
     for (let index = 0; index < planned.length; index += 1) {
       const current = outcome.current[change.expect.length + index];
       if ((current?.revision ?? 0) !== planned[index]?.revision) {

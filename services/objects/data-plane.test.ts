@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { Unavailable } from "#lib/unavailable.ts";
 import { ExtentGone } from "#objects/data-plane.ts";
 import type { Extent } from "#objects/model.ts";
-import { Unavailable } from "#objects/object-layer.ts";
 import { writeQuorum } from "#objects/quorum.ts";
 import { DataPlaneBench, pattern, request, TestBody } from "#objects/testing/data-plane-bench.ts";
 import { DIRTY_MARKS } from "#placement/placement-record.ts";

@@ -1,6 +1,6 @@
 /**
  * What the gateway may ask of the object layer, and every answer it can get. Faults (a disk that fails,
- * no quorum) are thrown: `Unavailable` for what a retry may mend, any other error for what is broken.
+ * no quorum) are thrown: `Unavailable` of lib/ for what a retry may mend, any other error for what is broken.
  */
 import type {
   Bucket,
@@ -19,11 +19,6 @@ import type {
   UploadPart,
   UserMetadata,
 } from "#objects/model.ts";
-
-/** Not now: too few disks, no room, or the index cannot be reached. The client may try again (503). */
-export class Unavailable extends Error {
-  override readonly name = "Unavailable";
-}
 
 /**
  * Judges the current version of a key (undefined: none, or a delete marker) and throws to refuse. It is called again

@@ -4,8 +4,8 @@
  */
 import type { EncodedStripe } from "#codec/codec.ts";
 import type { Logger } from "#lib/log.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 import type { DiskStandings } from "#objects/disk-standings.ts";
-import { Unavailable } from "#objects/object-layer.ts";
 import type { QuorumWaits } from "#objects/quorum.ts";
 import { stripeBlocks } from "#objects/stripe-blocks.ts";
 import type { ShardPlace, WritePlan } from "#objects/write-plan.ts";

@@ -1,5 +1,5 @@
 /** Bytes of one shard, from whichever disk has it: its member of the group, or an earlier one while the group moves. */
-import { Unavailable } from "#objects/object-layer.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 import { type PlacementGroup, placesOf } from "#placement/placement-map.ts";
 import { ShardCorrupt, type ShardId, ShardMissing, type ShardStore } from "#shards/shard-store.ts";
 

@@ -1,10 +1,10 @@
 /** Pieces of stripes, verified, from the disks that have them; falls to other shards and to a newer placement map. */
 import type { Codec } from "#codec/codec.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 import { ExtentGone } from "#objects/data-plane.ts";
 import type { DiskStandings } from "#objects/disk-standings.ts";
 import { type BlockRange, blocksOf, type StripeRange } from "#objects/extents.ts";
 import type { Extent } from "#objects/model.ts";
-import { Unavailable } from "#objects/object-layer.ts";
 import type { ReadPace } from "#objects/read-pace.ts";
 import { readShard, type ShardFault } from "#objects/shard-read.ts";
 import type { StorageClasses } from "#objects/storage-classes.ts";

@@ -10,12 +10,12 @@
 import type { Codec, EncodedStripe, StripeEncoder } from "#codec/codec.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Random } from "#lib/random.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 import type { Session } from "#metadata/metadata-store.ts";
 import { encodeAbout } from "#objects/about.ts";
 import type { ExtentOwner, WrittenExtents } from "#objects/data-plane.ts";
 import type { DiskStandings } from "#objects/disk-standings.ts";
 import type { ObjectBody } from "#objects/model.ts";
-import { Unavailable } from "#objects/object-layer.ts";
 import { type Outcome, type QuorumWaits, type Waited, writeQuorum } from "#objects/quorum.ts";
 import type { Sequences } from "#objects/sequences.ts";
 import { ShardFan } from "#objects/shard-fan.ts";

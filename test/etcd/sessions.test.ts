@@ -190,7 +190,7 @@ function mib(bytes: number): string {
 async function next(events: AsyncIterator<WatchEvent>): Promise<WatchEvent> {
   const { value, done } = await events.next();
   if (done) throw new Error("the watch has ended");
-  return value as WatchEvent;
+  return value;
 }
 
 async function firstError(step: () => Promise<void>): Promise<unknown> {

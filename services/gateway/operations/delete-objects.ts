@@ -6,7 +6,7 @@ import { S3Error } from "#gateway/errors.ts";
 import { callerId } from "#gateway/object-headers.ts";
 import { checkedVersionId, loadedBucket } from "#gateway/object-read.ts";
 import { document, type Element, element, field, readDocument } from "#gateway/xml.ts";
-import { Unavailable } from "#objects/object-layer.ts";
+import { Unavailable } from "#lib/unavailable.ts";
 
 export async function deleteObjects(request: S3Request, parts: Parts): Promise<S3Response> {
   if (!request.body.hasDigest) {

@@ -41,7 +41,7 @@ export class EtcdProcesses implements AsyncDisposable {
     const ports = await freePorts(2 * (options.members ?? 1));
     const places = Array.from({ length: options.members ?? 1 }, (_, number) => ({
       name: `member${number}`,
-      client: `${scheme}://127.0.0.1:${ports[2 * number]}`,
+      client: `${scheme}://${options.tls ? "localhost" : "127.0.0.1"}:${ports[2 * number]}`,
       peer: `http://127.0.0.1:${ports[2 * number + 1]}`,
     }));
     const processes = new EtcdProcesses(folder, places, options);
@@ -79,7 +79,8 @@ export class EtcdProcesses implements AsyncDisposable {
       logger: "zap",
       "log-level": "warn",
       "log-outputs": join(this.#folder, `${name}.log`),
-      "listen-client-urls": client,
+      // Only addresses can be listened on.
+      "listen-client-urls": client.replace("localhost", "127.0.0.1"),
       "advertise-client-urls": client,
       "listen-peer-urls": peer,
       "initial-advertise-peer-urls": peer,
