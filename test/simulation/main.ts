@@ -12,6 +12,7 @@ const { values } = parseArgs({
     from: { type: "string", default: "1" },
     seed: { type: "string" },
     trace: { type: "boolean", default: false },
+    "stop-at-failure": { type: "boolean", default: false },
   },
 });
 
@@ -24,6 +25,7 @@ for (let seed = first; seed <= last; seed++) {
   const report = await simulate({ seed, ...(values.trace && { onEvent }) });
   tally.add(report);
   tell(report);
+  if (values["stop-at-failure"] && tally.failures.length > 0) break;
 }
 say(tally.summary());
 process.exitCode = tally.failures.length === 0 ? 0 : 1;

@@ -9,6 +9,7 @@ import type { World } from "./world.ts";
 
 export const FAULTS = [
   "node crash",
+  "power cut",
   "node pause",
   "gateway crash",
   "gateway pause",
@@ -29,13 +30,15 @@ export const FAULTS = [
   "disk lost",
   "node added",
   "node drained",
+  // No fault, but races: all background work at once, and again.
+  "keepers hurried",
 ] as const;
 
 export type Fault = (typeof FAULTS)[number];
 
 /** Between two faults, at most. */
-const EVERY_MS = 5000;
-const AT_ONCE_MAX = 4;
+const EVERY_MS = 2000;
+const AT_ONCE_MAX = 5;
 
 export class Nemesis {
   readonly #cluster: Cluster;
@@ -55,6 +58,11 @@ export class Nemesis {
 
   stop(): void {
     this.#isStopped = true;
+  }
+
+  /** The disk that may lack bytes without anybody knowing it yet. */
+  get victimDisk(): string | undefined {
+    return this.#victim?.diskId;
   }
 
   /** Until it is stopped and all is mended again. */
@@ -86,6 +94,15 @@ export class Nemesis {
         await node.start();
         return;
       }
+      case "power cut":
+        return this.#cutPower();
+      case "keepers hurried":
+        this.#world.count(fault);
+        for (let turn = 0; turn < 3; turn++) {
+          for (const machine of this.#cluster.machines) machine.hurry();
+          await this.#for(100, 3000);
+        }
+        return;
       case "node pause":
         return this.#pause(fault, this.#node());
       case "gateway crash":
@@ -144,6 +161,15 @@ export class Nemesis {
       case "node drained":
         return this.#drainNode();
     }
+  }
+
+  /** All nodes at the same instant. */
+  async #cutPower(): Promise<void> {
+    const nodes = [...this.#cluster.nodes.values()].filter(({ process }) => process.isAlive);
+    this.#world.count("power cut");
+    for (const node of nodes) node.crash();
+    await this.#for(200, 4000);
+    await Promise.all(nodes.map(async (node) => node.start()));
   }
 
   async #pause(fault: Fault, { process }: Node | Machine): Promise<void> {

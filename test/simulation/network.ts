@@ -117,17 +117,18 @@ export class Network {
       return promise;
     }
     const lost = (why: string) => reject(new NoAnswer(why, { isHarmless: false }));
-    const onAbort = () => reject(signal?.reason as Error);
-    signal?.addEventListener("abort", onAbort, { once: true });
+    const deafen = from.onAbort(signal, () => reject(signal?.reason as Error));
     const forget = target.onDeath(() => {
       from.after(this.delay(), `${label} reset`, () => lost(`${target.name} went down`));
     });
+    const deadline = () => lost(`${target.name} does not answer`);
+    const callOff = from.after(deadlineMs, `${label} deadline`, deadline);
     const ended = () => {
       forget();
-      signal?.removeEventListener("abort", onAbort);
+      callOff();
+      deafen();
     };
     promise.then(ended, ended);
-    from.after(deadlineMs, `${label} deadline`, () => lost(`${target.name} does not answer`));
     const answer = (settle: () => void) => {
       this.send({ from: target.name, to: () => from, label: `${label} answer` }, settle);
     };

@@ -8,18 +8,17 @@ import { KEY, kindRange } from "#metadata/keys.ts";
 import { decodeVersion, type VersionRecord } from "#metadata/record-version.ts";
 import { decodeAbout } from "#objects/about.ts";
 import type { Bucket, Extent } from "#objects/model.ts";
-import { SUSPICIONS } from "#objects/suspicions.ts";
+import { SUSPICIONS, suspicionKey } from "#objects/suspicions.ts";
 import { all, brokenInvariants } from "#objects/testing/invariants.ts";
-import { DIRTY_MARKS, decodeMap, MAP_KEY } from "#placement/placement-record.ts";
+import { DIRTY_MARKS, decodeMap, dirtyKey, MAP_KEY } from "#placement/placement-record.ts";
 import type { ShardInfo } from "#shards/shard-store.ts";
 import type { Cluster } from "./cluster.ts";
+import type { Machine } from "./gateway.ts";
 import { DiskNode } from "./node.ts";
 
 /** The keepers have so long; in it every job comes round several times. */
 const CONVERGE_MS_MAX = 60 * 60_000;
 const LOOK_MS = 30_000;
-const JOBS = ["repair", "trash", "garbage", "scrub", "uploads"] as const;
-const { signal } = new AbortController();
 const CODECS = new CodecByName();
 
 /** Ends every fault. */
@@ -43,20 +42,32 @@ export async function heal(cluster: Cluster): Promise<void> {
 
 /** Aborts what uploads the clients left open, so that nothing is kept for them. */
 export async function endUploads(cluster: Cluster, buckets: readonly Bucket[]): Promise<void> {
-  const { world } = cluster;
-  for (const bucket of buckets) {
-    for (;;) {
-      const { layer } = cluster.gateways[0] ?? {};
-      const request = { bucket, prefix: "", delimiter: "", after: "", limit: 1000, signal };
-      const page = await layer?.uploads.list({ ...request, afterUploadId: undefined });
-      const open = page?.entries.flatMap((entry) => (entry.kind === "item" ? [entry.item] : []));
-      if (open?.length === 0) break;
-      for (const { key, uploadId } of open ?? []) {
-        await layer?.uploads.abort({ bucket, key, uploadId, signal });
-      }
-      await world.sleep(100, "uploads");
+  for (let turn = 0; ; turn++) {
+    const gateway = cluster.gateways[turn % cluster.gateways.length];
+    try {
+      let left = 0;
+      for (const bucket of buckets) left += await abortUploads(gateway, bucket);
+      if (left === 0) return;
+    } catch {
+      // A gateway whose session was taken away does not know it yet.
+      await cluster.world.sleep(1000, "uploads");
     }
   }
+}
+
+/** Answers how many there were. */
+async function abortUploads(gateway: Machine | undefined, bucket: Bucket): Promise<number> {
+  const { layer } = gateway ?? {};
+  if (layer === undefined) throw new Error("The gateway is not open");
+  const { signal } = new AbortController();
+  const request = { bucket, prefix: "", delimiter: "", after: "", limit: 1000, signal };
+  const { entries } = await layer.uploads.list({ ...request, afterUploadId: undefined });
+  for (const entry of entries) {
+    if (entry.kind !== "item") continue;
+    const { key, uploadId } = entry.item;
+    await layer.uploads.abort({ bucket, key, uploadId, signal });
+  }
+  return entries.length;
 }
 
 /** Gives the keepers time until nothing is left to do; answers what still is when they have had enough. */
@@ -73,12 +84,47 @@ export async function converge(
         world.count("garbage confirmed");
         keeper.confirmGarbage();
       }
-      for (const job of JOBS) keeper?.runNow(job);
     }
+    for (const machine of cluster.machines) machine.hurry();
     await world.sleep(LOOK_MS, "converge");
     const left = await unfinished(cluster, buckets);
     if (left.length === 0 || world.now > end) return left;
   }
+}
+
+/**
+ * Shards that a member lacks although nobody has noted it: then only luck would find them before more are lost. Bytes that the
+ * nemesis destroyed are for scrub to find.
+ */
+export async function unmarked(
+  cluster: Cluster,
+  { buckets, victim }: { buckets: readonly Bucket[]; victim: string | undefined },
+): Promise<readonly string[]> {
+  const { store, nodes } = cluster;
+  const { signal } = new AbortController();
+  const found: string[] = [];
+  for (const bucket of buckets) {
+    for (const extent of await extentsOf(cluster, bucket)) {
+      const { k, m } = CODECS.codec(extent.codec, extent.unit);
+      for (let index = 0; index < k + m; index++) {
+        // Read for each shard anew: repair is at work.
+        const map = await store.get(MAP_KEY);
+        const group = map && decodeMap(map.value).groups[extent.group];
+        const diskId = group?.members[index];
+        const node = nodes.get(diskId ?? "");
+        if (diskId === undefined || node === undefined || diskId === victim) continue;
+        const id = { group: extent.group, writeId: extent.writeId, index };
+        const marks = [dirtyKey({ group: extent.group, diskId }), suspicionKey(id)];
+        const before = await store.getMany(marks);
+        const isNoted = before.some((entry) => entry !== undefined);
+        if (isNoted || (await node.store.verify(id, signal)) !== "missing") continue;
+        const now = await store.get(MAP_KEY);
+        if (now?.revision !== map?.revision) continue;
+        found.push(`I10: ${node.name} lacks shard ${index} of ${hex(id.writeId)}, unmarked`);
+      }
+    }
+  }
+  return found;
 }
 
 async function unfinished(
@@ -103,6 +149,7 @@ async function unfinished(
 /** What the index names and is not whole in its place, and what lies on disks and is not named. */
 async function misplaced(cluster: Cluster, buckets: readonly Bucket[]): Promise<readonly string[]> {
   const { store, nodes } = cluster;
+  const { signal } = new AbortController();
   const wrong: string[] = [];
   const stored = await store.get(MAP_KEY);
   const map = stored && decodeMap(stored.value);
@@ -157,6 +204,7 @@ async function* shardsOf(store: {
     signal: AbortSignal,
   ) => Promise<{ shards: readonly ShardInfo[]; next: ShardInfo["id"] | undefined }>;
 }): AsyncGenerator<ShardInfo> {
+  const { signal } = new AbortController();
   let after: ShardInfo["id"] | undefined;
   do {
     const page = await store.list({ ...(after && { after }), limit: 1000 }, signal);

@@ -30,6 +30,7 @@ export interface LinkParts {
   readonly server: () => ShardServer | undefined;
 }
 
+/** For the node's end, which nobody calls off. */
 const NEVER = new AbortController().signal;
 
 export class ShardLink implements ShardStore {
@@ -70,9 +71,7 @@ export class ShardLink implements ShardStore {
       },
       abort: async () => {
         isBroken = true;
-        await this.#call("abort", async () => far.abort(), { signal: NEVER }).catch(
-          () => undefined,
-        );
+        await this.#call("abort", async () => far.abort(), {}).catch(() => undefined);
       },
     };
   }
@@ -132,7 +131,7 @@ export class ShardLink implements ShardStore {
 
   async health(): Promise<StoreHealth> {
     try {
-      return await this.#call("health", async (store) => store.health(), { signal: NEVER });
+      return await this.#call("health", async (store) => store.health(), {});
     } catch (error) {
       const reason = (error as Error).message;
       return { state: "failed", capacity: 0, free: 0, live: 0, used: 0, reason };
@@ -144,7 +143,7 @@ export class ShardLink implements ShardStore {
   async #call<T>(
     label: string,
     handle: (store: ShardStore) => Promise<T>,
-    { signal, notBefore = 0 }: { signal: AbortSignal; notBefore?: number },
+    { signal, notBefore = 0 }: { signal?: AbortSignal; notBefore?: number },
   ): Promise<T> {
     const { network, from } = this.#parts;
     const first = this.#parts.server();

@@ -4,7 +4,7 @@ import { judge } from "../support/checker.ts";
 import { History } from "../support/history.ts";
 import { Cluster, type Shape, shapeOf } from "./cluster.ts";
 import { FAULTS, type Fault, Nemesis } from "./nemesis.ts";
-import { converge, endUploads, heal } from "./settle.ts";
+import { converge, endUploads, heal, unmarked } from "./settle.ts";
 import { Workload, type WorkloadOptions } from "./workload.ts";
 import { World } from "./world.ts";
 
@@ -59,6 +59,8 @@ export async function simulate(options: RunOptions): Promise<Report> {
       nemesis.stop();
       await havoc;
       await heal(cluster);
+      const { victimDisk: victim } = nemesis;
+      broken.push(...(await unmarked(cluster, { buckets, victim })));
       await endUploads(cluster, buckets);
       broken.push(...(await converge(cluster, buckets)));
       const healed = history.now();
@@ -74,6 +76,7 @@ export async function simulate(options: RunOptions): Promise<Report> {
   } catch (error) {
     broken.push(`the run ended early: ${error instanceof Error ? error.stack : String(error)}`);
   }
+  world.end();
   return {
     seed,
     shape,

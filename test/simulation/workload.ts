@@ -101,10 +101,10 @@ export class Workload {
     const { world } = this.#cluster;
     const value = this.#newValue();
     const condition = world.chance(0.3) ? this.#condition(target) : undefined;
-    const isSlow = world.chance(0.15);
+    const isSlow = world.chance(0.2);
     const sending = {
       pieceBytes: isSlow ? Math.max(512, value.bytes.length >>> 3) : 1 << 20,
-      pauseMs: isSlow ? world.between(1, 300) : 0,
+      pauseMs: isSlow ? world.between(1, 500) : 0,
       breaksOff: world.chance(0.03),
     };
     this.#keep(target, await client.put(target, value, { condition, sending }));

@@ -13,7 +13,8 @@ interface Event {
   /** Events of one instant happen in any order. */
   readonly tie: number;
   readonly label: string;
-  readonly run: () => void;
+  /** undefined: called off. */
+  run: (() => void) | undefined;
 }
 
 /** So long nothing that a client waits for takes; whoever is not done by then hangs. */
@@ -28,6 +29,7 @@ export class World {
   /** Faults by kind, and other things worth counting. */
   readonly counts = new Map<string, number>();
   readonly #queue = new EventQueue();
+  readonly #processes = new Set<Process>();
   #now = 0;
   #events = 0;
   #hash = [0x811c9dc5, 0x1000193] as [number, number];
@@ -50,12 +52,18 @@ export class World {
     return this.#hash.map((half) => (half >>> 0).toString(16).padStart(8, "0")).join("");
   }
 
-  after(ms: number, label: string, run: () => void): void {
-    this.#queue.push({ at: this.#now + Math.max(0, ms), tie: this.random.fraction(), label, run });
+  /** Answers how to call it off. */
+  after(ms: number, label: string, run: () => void): () => void {
+    const at = this.#now + Math.max(0, ms);
+    const event: Event = { at, tie: this.random.fraction(), label, run };
+    this.#queue.push(event);
+    return () => {
+      event.run = undefined;
+    };
   }
 
   sleep(ms: number, label: string): Promise<void> {
-    return new Promise((resolve) => this.after(ms, label, resolve));
+    return new Promise((resolve) => void this.after(ms, label, resolve));
   }
 
   /** In [low, high). */
@@ -71,6 +79,16 @@ export class World {
     const item = items[Math.floor(this.random.fraction() * items.length)];
     if (item === undefined) throw new Error("Cannot pick: there is nothing to pick from");
     return item;
+  }
+
+  born(process: Process): void {
+    this.#processes.add(process);
+  }
+
+  /** Nothing happens any more, and nothing of it is kept. */
+  end(): void {
+    for (const process of this.#processes) process.kill();
+    this.#processes.clear();
   }
 
   count(what: string): void {
@@ -99,6 +117,7 @@ export class World {
   async #step(real: Forbidden): Promise<void> {
     const event = this.#queue.pop();
     if (event === undefined) throw new Error("The simulation waits for something that never comes");
+    if (event.run === undefined) return;
     this.#now = event.at;
     this.#events += 1;
     if (this.#events > EVENTS_MAX) throw new Error(`Not done after ${EVENTS_MAX} events`);
@@ -129,10 +148,12 @@ export class Process {
   #isPaused = false;
   #held: (() => void)[] = [];
   readonly #onDeath = new Set<() => void>();
+  readonly #listening = new Set<() => void>();
 
   constructor(world: World, name: string) {
     this.world = world;
     this.name = name;
+    world.born(this);
     this.clock = {
       now: () => Math.floor(START_MS + world.now + this.skewMs),
       monotonic: () => world.now,
@@ -155,8 +176,8 @@ export class Process {
     else run();
   }
 
-  after(ms: number, label: string, run: () => void): void {
-    this.world.after(ms, `${this.name} ${label}`, () => this.enter(run));
+  after(ms: number, label: string, run: () => void): () => void {
+    return this.world.after(ms, `${this.name} ${label}`, () => this.enter(run));
   }
 
   pause(): void {
@@ -176,6 +197,23 @@ export class Process {
     this.#held = [];
     for (const told of this.#onDeath) told();
     this.#onDeath.clear();
+    for (const forget of this.#listening) forget();
+    this.#listening.clear();
+  }
+
+  /**
+   * Answers how to listen no more. The dead do not listen: Node keeps a signal that is made of others, and all that it
+   * reaches, as long as somebody does.
+   */
+  onAbort(signal: AbortSignal | undefined, told: () => void): () => void {
+    if (signal === undefined) return () => undefined;
+    signal.addEventListener("abort", told, { once: true });
+    const forget = () => {
+      signal.removeEventListener("abort", told);
+      this.#listening.delete(forget);
+    };
+    this.#listening.add(forget);
+    return forget;
   }
 
   /** Answers how not to be told any more. */
@@ -187,13 +225,13 @@ export class Process {
   async #sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const onAbort = () => reject(signal?.reason as Error);
-    this.after(ms, "timer", resolve);
-    signal?.addEventListener("abort", onAbort, { once: true });
+    const cancel = this.after(ms, "timer", resolve);
+    const forget = this.onAbort(signal, () => reject(signal?.reason as Error));
     try {
       await promise;
     } finally {
-      signal?.removeEventListener("abort", onAbort);
+      cancel();
+      forget();
     }
   }
 }

@@ -3,8 +3,8 @@
  * and, once all faults are healed, every acknowledged version readable through every gateway.
  */
 import type { Answer, Operation, SeenVersion } from "./history.ts";
-import { type Event, keyModel, type State } from "./key-model.ts";
-import { type Interval, linearize } from "./linearize.ts";
+import { type Event, type KeyModel, keyModel, type State } from "./key-model.ts";
+import { type Interval, linearize, type Verdict } from "./linearize.ts";
 
 export interface Judged {
   /** Each broken promise as a sentence. */
@@ -29,7 +29,7 @@ export function judge(operations: readonly Operation[], terms: HistoryTerms): Ju
   const byKey = intervalsByKey(effective);
   for (const [name, { bucket, intervals }] of byKey) {
     const model = keyModel({ isVersioned: terms.versionedBuckets.has(bucket) });
-    const verdict = linearize(model, intervals);
+    const verdict = searched(model, intervals);
     if (verdict.kind === "undecided") undecided.push(name);
     if (verdict.kind === "impossible") {
       violations.push(`${name}: no order explains ${told(verdict.stuck, verdict.state)}`);
@@ -122,6 +122,32 @@ function intervalsByKey(
     }
   }
   return byKey;
+}
+
+/**
+ * What got no answer and was seen by nobody may be taken for never done: mostly an order is then found at once. Only when there
+ * is none are removals, then all of them taken in.
+ */
+function searched(model: KeyModel, intervals: readonly Interval[]): Verdict {
+  const seen = new Set<string>();
+  for (const { event } of intervals) {
+    if (event.kind === "read" && event.answer.kind === "seen") seen.add(event.answer.value);
+    if (event.kind === "versions") for (const { value } of event.found) seen.add(value ?? "");
+  }
+  const isUnheard = ({ event }: Interval) => "answer" in event && event.answer.kind === "unknown";
+  const isUnseenPut = (one: Interval) => {
+    return isUnheard(one) && one.event.kind === "put" && !seen.has(one.event.value);
+  };
+  const isRemoval = (one: Interval) => isUnheard(one) && one.event.kind === "delete";
+  const attempts = [
+    intervals.filter((one) => !isUnseenPut(one) && !isRemoval(one)),
+    intervals.filter((one) => !isUnseenPut(one)),
+  ];
+  for (const attempt of attempts) {
+    const verdict = linearize(model, attempt);
+    if (verdict.kind === "linearizable") return verdict;
+  }
+  return linearize(model, intervals);
 }
 
 /** A listing says something of every key it covers, of those that it leaves out as well. */
