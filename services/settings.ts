@@ -6,6 +6,7 @@ import { isBucketName } from "#gateway/bucket-name.ts";
 import { type SettingRow, type SettingSources, SettingsReader } from "#lib/settings-reader.ts";
 import { parseAddress } from "#local/address.ts";
 import { checkFolderName, expandEllipsis } from "#local/folder-names.ts";
+import { SPREADS } from "#local/spread.ts";
 import { GROUP_COUNT_DEFAULT, GROUP_COUNT_MAX } from "#placement/placement-map.ts";
 
 export type Settings = Readonly<ReturnType<typeof declareSettings>>;
@@ -125,6 +126,12 @@ function declareSettings(read: SettingsReader) {
       availableParallelism(),
       "Gateway processes of one machine; one a core by default",
       { min: 1, max: 256 },
+    ),
+    connectionSpread: read.choice(
+      "CONNECTION_SPREAD",
+      SPREADS,
+      "packed",
+      "packed: connections go to as few gateway processes as the load needs, which costs least; even: to all alike",
     ),
     trashRetention: read.duration(
       "TRASH_RETENTION",

@@ -38,6 +38,8 @@ export class Connections {
   readonly #refusedNext = new WeakSet<Socket>();
   readonly #options: ConnectionOptions;
   #inFlight = 0;
+  #open = 0;
+  #toShed = 0;
   #isDraining = false;
   #onIdle: (() => void) | undefined;
 
@@ -49,8 +51,21 @@ export class Connections {
     return this.#inFlight;
   }
 
-  get isDraining(): boolean {
-    return this.#isDraining;
+  /** Those that are open. */
+  get count(): number {
+    return this.#open;
+  }
+
+  shed(connections: number): void {
+    this.#toShed = Math.min(connections, this.#open);
+  }
+
+  /** Whether the answer about to be sent is its connection's last. */
+  isToClose(): boolean {
+    if (this.#isDraining) return true;
+    if (this.#toShed === 0) return false;
+    this.#toShed -= 1;
+    return true;
   }
 
   attach(
@@ -62,6 +77,12 @@ export class Connections {
     server.maxHeadersCount = 0;
     server.setTimeout(this.#options.idleMs);
     server.on("request", listener);
+    server.on("connection", (socket: Socket) => {
+      this.#open += 1;
+      socket.once("close", () => {
+        this.#open -= 1;
+      });
+    });
     server.on("checkContinue", (incoming, outgoing) => {
       this.#heldBack.add(incoming);
       listener(incoming, outgoing);

@@ -79,6 +79,15 @@ export class Gateway {
     return this.#connections.inFlight;
   }
 
+  get connections(): number {
+    return this.#connections.count;
+  }
+
+  /** Closes so many connections with their next answers, so that their clients come back elsewhere. */
+  shed(connections: number): void {
+    this.#connections.shed(connections);
+  }
+
   /** Takes no new connections, finishes what is under way; breaks what is left when the deadline comes. */
   drain(deadline: AbortSignal): Promise<void> {
     return this.#connections.drain(deadline);
@@ -96,7 +105,7 @@ export class Gateway {
     outgoing.once("close", () => this.#finish(exchange));
     const response = await this.#answer(exchange);
     if (exchange.isGone) return;
-    const connection = { hostId: this.#hostId, close: this.#connections.isDraining };
+    const connection = { hostId: this.#hostId, close: this.#connections.isToClose() };
     try {
       await respond(exchange, response, connection);
     } catch (error) {

@@ -34,12 +34,19 @@ export type ToWorker =
   | { readonly kind: "users"; readonly users: readonly User[] }
   | { readonly kind: "certificate"; readonly certificate: Certificate }
   | { readonly kind: "report"; readonly id: number }
+  /** A connection comes with it, which is this worker's as soon as it says `taken`. */
+  | { readonly kind: "connection" }
+  /** Close so many connections with their next answers: others have time for them. */
+  | { readonly kind: "shed"; readonly connections: number }
   | { readonly kind: "drain" };
 
 export type ToSupervisor =
   | { readonly kind: "hello" }
   | { readonly kind: "session"; readonly session: string }
   | { readonly kind: "ready" }
+  | { readonly kind: "taken" }
+  /** Of the last second: the share of it in which the event loop did not wait. */
+  | { readonly kind: "load"; readonly busy: number; readonly connections: number }
   /** It cannot serve; it waits to be ended. */
   | { readonly kind: "fault"; readonly message: string; readonly exitCode: number }
   | {

@@ -40,6 +40,8 @@ export async function runMachine(settings: Settings, version: string): Promise<v
     }),
     workers: settings.workers,
     bootId: systemRandom.bytes(4).toString("hex"),
+    address: settings.address,
+    spread: settings.connectionSpread,
     adminAddress: settings.adminAddress,
     drainMs: settings.drain,
     notes: async () => [...notes, ...(await repairNotes(metadata))],

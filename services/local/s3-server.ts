@@ -1,6 +1,7 @@
 /** S3 on one address: the gateway behind an HTTP or HTTPS server, its requests counted and logged. */
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
+import type { Socket } from "node:net";
 import type { UserTable } from "#access/users-file.ts";
 import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
 import type { RequestRecord } from "#gateway/exchange.ts";
@@ -45,6 +46,7 @@ export class S3Server {
   readonly #server: HttpServer;
   readonly #useCertificate: (certificate: Certificate) => void;
   #isReady = true;
+  #utilization = performance.eventLoopUtilization();
 
   constructor({ settings, users, objects, certificate, metrics, log }: S3ServerParts) {
     this.#settings = settings;
@@ -85,6 +87,32 @@ export class S3Server {
     } catch (error) {
       throw listenFault(error as NodeJS.ErrnoException, { address, flag: "--address" });
     }
+  }
+
+  /** Instead of listening: connections are accepted elsewhere and handed over. */
+  takeHandedOver(): void {
+    // As a server does that listens: only then it looks after heads that do not come.
+    this.#server.emit("listening");
+  }
+
+  /** A connection that another process accepted, as if this one had. */
+  take(socket: Socket): void {
+    socket.allowHalfOpen = true;
+    this.#server.emit("connection", socket);
+    socket.resume();
+  }
+
+  /** Closes so many connections with their next answers. */
+  shed(connections: number): void {
+    this.#gateway.shed(connections);
+  }
+
+  /** Since it was asked last: the share of the time in which the event loop did not wait. */
+  load(): { busy: number; connections: number } {
+    const now = performance.eventLoopUtilization();
+    const { utilization: busy } = performance.eventLoopUtilization(now, this.#utilization);
+    this.#utilization = now;
+    return { busy, connections: this.#gateway.connections };
   }
 
   useCertificate(certificate: Certificate): void {

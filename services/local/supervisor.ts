@@ -8,9 +8,10 @@ import type { Server } from "node:http";
 import type { Logger } from "#lib/log.ts";
 import { parseAddress } from "#local/address.ts";
 import { createAdminServer } from "#local/admin-server.ts";
+import { Doorman } from "#local/doorman.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
 import { EXIT_FAULT, listenFault, OperatorFault } from "#local/operator-fault.ts";
-import { closeUndelivered } from "#local/undelivered.ts";
+import type { Spread } from "#local/spread.ts";
 
 export interface SupervisorOptions {
   /** A worker's plan by its number; called again for each start. */
@@ -18,6 +19,8 @@ export interface SupervisorOptions {
   readonly workers: number;
   /** Unique to this start, so that no worker's name is used twice. */
   readonly bootId: string;
+  readonly address: string;
+  readonly spread: Spread;
   readonly adminAddress: string;
   readonly drainMs: number;
   readonly notes: () => Promise<readonly string[]>;
@@ -48,6 +51,7 @@ interface Member {
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #members = new Map<number, Member>();
+  readonly #doorman: Doorman;
   readonly #reports = new Map<
     number,
     (report: Extract<ToSupervisor, { kind: "report" }>) => void
@@ -67,12 +71,14 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.#doorman = new Doorman(options);
     this.#failed.promise.catch(() => undefined);
   }
 
   /** Resolves when every worker listens; rejects, with none left, when one cannot. */
   async start(): Promise<void> {
     await this.#listenAdmin();
+    await this.#listen();
     cluster.setupPrimary({ execArgv: [...process.execArgv, ...WORKER_FLAGS] });
     cluster.on("exit", (process, code, signal) => void this.#onExit(process, code, signal));
     const ready = Array.from({ length: this.#options.workers }, () => this.#startWorker());
@@ -89,6 +95,7 @@ export class Supervisor {
   /** Tells every worker to finish what it has begun; those that do not are killed after the drain time. */
   async stop(): Promise<void> {
     this.#isStopping = true;
+    this.#doorman.close();
     for (const { hasPlan, process } of this.#members.values()) if (!hasPlan) kill(process);
     this.tell({ kind: "drain" });
     const timer = setTimeout(() => {
@@ -106,6 +113,7 @@ export class Supervisor {
 
   async #end(): Promise<void> {
     this.#isStopping = true;
+    this.#doorman.close();
     for (const { process } of this.#members.values()) kill(process);
     await this.#allGone();
     this.#closeAdmin();
@@ -123,7 +131,6 @@ export class Supervisor {
 
   #startWorker(): Promise<void> {
     const process = cluster.fork();
-    closeUndelivered(process);
     const name = `${this.#options.bootId}-${++this.#started}`;
     const member: Member = {
       name,
@@ -146,7 +153,14 @@ export class Supervisor {
           break;
         case "ready":
           member.isReady = true;
+          this.#doorman.open(process);
           ready.resolve();
+          break;
+        case "taken":
+          this.#doorman.taken(process);
+          break;
+        case "load":
+          this.#doorman.report(process, message);
           break;
         case "report":
           this.#reports.get(message.id)?.(message);
@@ -174,6 +188,7 @@ export class Supervisor {
   async #onExit(process: Worker, code: number | null, signal: string | null): Promise<void> {
     const member = this.#members.get(process.id);
     this.#members.delete(process.id);
+    this.#doorman.shut(process);
     if (member === undefined) return;
     // The process has been reaped, so none of its transactions can land any more.
     if (member.session !== undefined) await this.#options.endSession(member.session);
@@ -217,6 +232,16 @@ export class Supervisor {
     while (this.#endedTold < this.#ended.length) {
       const worker = this.#ended[this.#endedTold++] ?? "";
       send(elected.process, { kind: "worker-ended", worker });
+    }
+  }
+
+  /** Before there is a process to serve: who comes early waits, and an address that cannot be had is known at once. */
+  async #listen(): Promise<void> {
+    try {
+      await this.#doorman.listen();
+    } catch (error) {
+      this.#closeAdmin();
+      throw error;
     }
   }
 

@@ -1,5 +1,6 @@
 /** One gateway process: opens index and disks, serves S3 on the shared port, does the background work when elected. */
 import { on } from "node:events";
+import type { Socket } from "node:net";
 import { UserTable } from "#access/users-file.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createLog, type Logger } from "#lib/log.ts";
@@ -11,13 +12,18 @@ import { asOperatorFault, EXIT_FAULT, OperatorFault } from "#local/operator-faul
 import { S3Server } from "#local/s3-server.ts";
 
 const FAULT_CHECK_MS = 1000;
+/** How often the supervising process learns how busy this one is. */
+const LOAD_MS = 1000;
 const FAULT_HEARD_MS = 5000;
+
+/** What the supervising process says, and the connection that came with it. */
+type Inbox = AsyncIterator<[ToWorker, Socket | undefined]>;
 
 /** Runs until the supervisor tells it to drain. */
 export async function runWorker(): Promise<void> {
   // The supervisor is gone: nobody would start this process again or end its session.
   process.on("disconnect", () => process.exit(1));
-  const inbox = on(process, "message") as AsyncIterator<[ToWorker]>;
+  const inbox = on(process, "message") as Inbox;
   const plan = await askForPlan(inbox);
   const { logLevel: level, logFormat: format } = plan.settings;
   const log = createLog({ level, format });
@@ -38,7 +44,7 @@ export async function runWorker(): Promise<void> {
 
 async function serve(
   plan: WorkerPlan,
-  { inbox, log }: { inbox: AsyncIterator<[ToWorker]>; log: Logger & { flush(): void } },
+  { inbox, log }: { inbox: Inbox; log: Logger & { flush(): void } },
 ): Promise<void> {
   const { settings } = plan;
   const metrics = createMetrics({ processMetrics: true });
@@ -54,9 +60,17 @@ async function serve(
     log,
   });
   const stopped = Promise.withResolvers<void>();
-  const onMessage = (message: ToWorker) => {
+  const onMessage = (message: ToWorker, socket: Socket | undefined) => {
     switch (message.kind) {
       case "plan":
+        break;
+      case "connection":
+        tell({ kind: "taken" });
+        // undefined: it was closed on its way.
+        if (socket !== undefined) server.take(socket);
+        break;
+      case "shed":
+        server.shed(message.connections);
         break;
       case "elected":
         node.startKeeper();
@@ -85,10 +99,12 @@ async function serve(
   };
   void hear(inbox, onMessage);
   const watch = setInterval(() => endOnFault(node, log), FAULT_CHECK_MS);
-  await server.listen();
+  server.takeHandedOver();
+  const measuring = setInterval(() => tell({ kind: "load", ...server.load() }), LOAD_MS);
   tell({ kind: "ready" });
   await stopped.promise;
   clearInterval(watch);
+  clearInterval(measuring);
   await server.drain();
   await node[Symbol.asyncDispose]();
 }
@@ -102,7 +118,7 @@ function endOnFault(node: LocalNode, log: ReturnType<typeof createLog>): void {
   process.exit(1);
 }
 
-async function askForPlan(inbox: AsyncIterator<[ToWorker]>): Promise<WorkerPlan> {
+async function askForPlan(inbox: Inbox): Promise<WorkerPlan> {
   // The terminal's Ctrl-C goes to the whole group; the supervisor tells us when to stop.
   process.on("SIGINT", () => undefined);
   process.on("SIGTERM", () => undefined);
@@ -116,13 +132,13 @@ async function askForPlan(inbox: AsyncIterator<[ToWorker]>): Promise<WorkerPlan>
 
 /** Messages wait their turn: none is lost while the parts that they are for are still being made. */
 async function hear(
-  inbox: AsyncIterator<[ToWorker]>,
-  handle: (message: ToWorker) => void,
+  inbox: Inbox,
+  handle: (message: ToWorker, socket: Socket | undefined) => void,
 ): Promise<void> {
   for (;;) {
     const { value, done } = await inbox.next();
     if (done === true) return;
-    handle(value[0]);
+    handle(...value);
   }
 }
 

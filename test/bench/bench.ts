@@ -66,7 +66,11 @@ async function benchOwn(): Promise<readonly Row[]> {
   const folders = Array.from({ length: Number(options.folders) }, (_, index) =>
     join(scratch, String(index)),
   );
-  const server = await startServer({ folders });
+  // As it is by default.
+  const server = await startServer({
+    folders,
+    env: { ANYBUCKET_CONNECTION_SPREAD: "packed" },
+  });
   try {
     const target = {
       endpoint: new URL(server.endpoint),

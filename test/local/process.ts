@@ -87,7 +87,10 @@ export interface Ports {
   readonly adminAddress: string;
 }
 
-/** On ports of its own, in its environment unless `args` takes them; with two workers unless said otherwise, and ready. */
+/**
+ * On ports of its own, in its environment unless `args` takes them; with two workers that share the connections evenly
+ * unless said otherwise, and ready.
+ */
 export async function start(
   options: Omit<LaunchOptions, "args"> & {
     readonly args: readonly string[] | ((ports: Ports) => readonly string[]);
@@ -104,7 +107,12 @@ export async function start(
   const launched = launch({
     ...options,
     args: takesPorts ? args(ports) : args,
-    env: { ...(takesPorts ? {} : inEnvironment), ANYBUCKET_WORKERS: "2", ...options.env },
+    env: {
+      ...(takesPorts ? {} : inEnvironment),
+      ANYBUCKET_WORKERS: "2",
+      ANYBUCKET_CONNECTION_SPREAD: "even",
+      ...options.env,
+    },
   });
   const scheme = options.env?.["ANYBUCKET_TLS_CERT_FILE"] === undefined ? "http" : "https";
   const running = {

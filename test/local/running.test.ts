@@ -1,6 +1,11 @@
 /** A running server and its operator: health, metrics and log, signals, reloads, a process that is killed. */
 import { readFile, writeFile } from "node:fs/promises";
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingMessage,
+} from "node:http";
 import { Agent } from "node:https";
 import { connect as connectPlainly } from "node:net";
 import { join } from "node:path";
@@ -223,21 +228,54 @@ test("a gateway process that is killed is started again, and needs none of the o
 test("a connection that a dying process never took is closed, so that its client tries again", async () => {
   const [victim = 0] = await workerIds();
   process.kill(victim, "SIGSTOP");
-  // The stopped one gets one of these, and takes no more before it has that.
   const outcomes: string[] = [];
-  const asking = Array.from({ length: 6 }, async () => {
+  const ask = async () => {
     outcomes.push(
       await certificate().then(
         () => "served",
         () => "closed",
       ),
     );
-  });
-  await until(running, () => outcomes.length === 5, "all but one are served");
+  };
+  // The stopped one gets its part of these.
+  const asking = Array.from({ length: 20 }, ask);
+  await until(running, () => outcomes.length > 0, "the other one serves");
+  // And no more, once it is noticed that it takes none.
+  await sleep(500);
+  for (let index = 0; index < 4; index++) await ask();
+  const served = outcomes.length;
+  expect(served).toBeLessThan(24);
   process.kill(victim, "SIGKILL");
   await Promise.all(asking);
-  expect(outcomes).toEqual([...Array<string>(5).fill("served"), "closed"]);
+  const [open, closed] = [served, 24 - served];
+  expect(outcomes).toEqual([...Array(open).fill("served"), ...Array(closed).fill("closed")]);
   await until(running, areAllReady, "both serve");
+});
+
+test("while no process serves, connections wait for the next one", async () => {
+  const message = "A gateway process has ended: starting another";
+  const before = logLines(running).filter(({ msg }) => msg === message).length;
+  for (const worker of await workerIds()) process.kill(worker, "SIGKILL");
+  await logged(message, before + 2);
+  expect(await buckets(ALICE)).toEqual(["alices"]);
+  await until(running, areAllReady, "both serve");
+});
+
+test("few connections all go to one process, as it is by default", async () => {
+  const server = await start({
+    args: [join(folder.path, "packed")],
+    env: { ANYBUCKET_CONNECTION_SPREAD: "packed", ANYBUCKET_BUCKETS: "few", ...given(ALICE) },
+  });
+  await using end = new AsyncDisposableStack();
+  end.defer(() => server.kill());
+  const agent = new HttpAgent({ keepAlive: true, maxSockets: 16 });
+  end.defer(() => agent.destroy());
+  const s3 = clientOf(server, ALICE, { httpAgent: agent });
+  const answers = await Promise.all(
+    Array.from({ length: 16 }, () => s3.send(new HeadBucketCommand({ Bucket: "few" }))),
+  );
+  const hosts = new Set(answers.map(({ $metadata }) => $metadata.extendedRequestId));
+  expect(hosts.size).toBe(1);
 });
 
 test("SIGTERM lets an upload under way finish, takes no new ones, and ends with 0", async () => {

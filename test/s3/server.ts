@@ -65,6 +65,8 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
       ANYBUCKET_SECRET_KEY: SECRET_KEY,
       ANYBUCKET_LOG_LEVEL: "warn",
       ANYBUCKET_ACCESS_LOG: "false",
+      // Few connections, and yet every process shall have some.
+      ANYBUCKET_CONNECTION_SPREAD: "even",
       ...(certificate === undefined
         ? {}
         : { ANYBUCKET_TLS_CERT_FILE: certificate.cert, ANYBUCKET_TLS_KEY_FILE: certificate.key }),
