@@ -24,6 +24,8 @@ export interface Member {
   readonly port: number;
   /** 0: etcd has none. */
   readonly adminPort: number;
+  /** Its own, beyond what all of them have. */
+  readonly env: Readonly<Record<string, string>>;
   /** Not set while it is not running. */
   process: ChildProcess | undefined;
   /** What it wrote, since its first start. */
@@ -70,7 +72,7 @@ export class ProcessCluster {
       }
       for (let at = 1; at <= options.gateways; at++) {
         const { firstPort } = options;
-        const port = firstPort === undefined ? undefined : firstPort + 10 * (at - 1);
+        const port = firstPort === undefined ? {} : { port: firstPort + 10 * (at - 1) };
         ours.push(cluster.add("gateway", `gateway${at}`, port));
       }
       await Promise.all(ours);
@@ -97,11 +99,16 @@ export class ProcessCluster {
   }
 
   /** A new member, once it is ready. */
-  async add(kind: MemberKind, name: string, wantedPort?: number): Promise<Member> {
-    const port = wantedPort ?? (await freePort());
-    const adminPort =
-      kind === "etcd" ? 0 : wantedPort === undefined ? await freePort() : wantedPort + 1;
-    const member: Member = { name, kind, port, adminPort, process: undefined, output: "" };
+  async add(
+    kind: MemberKind,
+    name: string,
+    wanted: { port?: number; env?: Readonly<Record<string, string>> } = {},
+  ): Promise<Member> {
+    const port = wanted.port ?? (await freePort());
+    const nextPort = wanted.port === undefined ? await freePort() : wanted.port + 1;
+    const adminPort = kind === "etcd" ? 0 : nextPort;
+    const { env = {} } = wanted;
+    const member: Member = { name, kind, port, adminPort, env, process: undefined, output: "" };
     this.members.set(name, member);
     await this.start(name);
     return member;
@@ -116,7 +123,12 @@ export class ProcessCluster {
       stdio: ["ignore", "pipe", "pipe"],
       // A Ctrl-C is this process's to pass on, in order.
       detached: true,
-      env: { PATH: process.env["PATH"], HOME: this.#options.folder, ...this.#environment(member) },
+      env: {
+        PATH: process.env["PATH"],
+        HOME: this.#options.folder,
+        ...this.environment(name),
+        ...member.env,
+      },
     });
     member.process = child;
     for (const stream of [child.stdout, child.stderr]) this.#listen(member, stream);
@@ -190,7 +202,9 @@ export class ProcessCluster {
     return [process.execPath, LAUNCHER, kind, ...folders];
   }
 
-  #environment({ name, kind, port, adminPort }: Member): Readonly<Record<string, string>> {
+  /** What it is started with. */
+  environment(member: string): Readonly<Record<string, string>> {
+    const { name, kind, port, adminPort } = this.member(member);
     if (kind === "etcd") return {};
     const { nodes, zones = 1, accessKey, secretKey, env } = this.#options;
     const etcd = this.of("etcd").map((member) => `http://127.0.0.1:${member.port}`);

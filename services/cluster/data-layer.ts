@@ -3,26 +3,21 @@ import { followMap } from "#cluster/follow-map.ts";
 import { NodeStores } from "#cluster/node-stores.ts";
 import type { Cluster } from "#cluster/open-cluster.ts";
 import type { RoleProcess } from "#cluster/role-process.ts";
-import { codecOf } from "#cluster/storage-class.ts";
 import { CodecByName } from "#codec/codec-by-name.ts";
 import { systemClock } from "#lib/clock.ts";
 import { systemRandom } from "#lib/random.ts";
-import type { ChosenCodec } from "#local/default-codec.ts";
 import type { Session } from "#metadata/metadata-store.ts";
 import { createDataPlane } from "#objects/create-data-plane.ts";
 import { createObjectLayer, type IndexLayer } from "#objects/layer.ts";
 import { StorageClasses } from "#objects/storage-classes.ts";
 import type { CurrentMap } from "#placement/current-map.ts";
+import type { Settings } from "#settings.ts";
 import { connectNode } from "#shards/client.ts";
 import type { ShardStore } from "#shards/shard-store.ts";
 
-export interface Placement {
+export interface LayerParts {
   readonly map: CurrentMap;
   readonly classes: StorageClasses;
-  readonly codec: ChosenCodec;
-}
-
-export interface LayerParts extends Pick<Placement, "map" | "classes"> {
   readonly cluster: Cluster;
   readonly stores: ReadonlyMap<string, ShardStore>;
 }
@@ -54,23 +49,21 @@ export async function openNodes(
 }
 
 /** Waits for the first placement map, which the keeper makes. */
-export async function openPlacement(
-  { settings, log, closing, signal, notes }: RoleProcess,
+export async function openMap(
+  { log, closing, signal, notes }: RoleProcess,
   { metadata }: Cluster,
   nodes: NodeStores,
-): Promise<Placement> {
+): Promise<CurrentMap> {
   const onWait = (reason: string) => notes.set("map", reason);
   const map = await followMap({ metadata, nodes, clock: systemClock, log, signal, onWait });
-  closing.use(map);
   notes.delete("map");
-  const codec = codecOf(settings.storageClass, map.map);
-  notes.set("codec", `objects are kept as ${codec.name}: ${lossOf(codec)}`);
-  const classes = new StorageClasses({
-    codecs: new CodecByName(),
-    names: { STANDARD: codec.name },
-    smallBytes: settings.smallObject,
-  });
-  return { map, classes, codec };
+  return closing.use(map);
+}
+
+/** `codec`: what new objects are kept as. */
+export function storageClasses(codec: string, { smallObject }: Settings): StorageClasses {
+  const names = { STANDARD: codec };
+  return new StorageClasses({ codecs: new CodecByName(), names, smallBytes: smallObject });
 }
 
 export function openLayer(
@@ -91,9 +84,4 @@ export function openLayer(
       await data[Symbol.asyncDispose]();
     },
   };
-}
-
-function lossOf({ mayLose }: ChosenCodec): string {
-  if (mayLose === 0) return "ONE copy; the loss of a disk is the loss of data";
-  return `any ${mayLose} of the disks that hold an object may be lost`;
 }

@@ -1,11 +1,17 @@
 /** Role keeper: membership and background work of the whole cluster. Of several, each job is done by one at a time. */
-import { openLayer, openNodes, openPlacement } from "#cluster/data-layer.ts";
+import {
+  type LayerParts,
+  openLayer,
+  openMap,
+  openNodes,
+  storageClasses,
+} from "#cluster/data-layer.ts";
 import { nodeAdmin } from "#cluster/node-admin-server.ts";
 import type { NodeStores } from "#cluster/node-stores.ts";
 import type { Cluster } from "#cluster/open-cluster.ts";
 import type { RoleProcess } from "#cluster/role-process.ts";
 import { SessionBound } from "#cluster/session-bound.ts";
-import { groupWidth } from "#cluster/storage-class.ts";
+import { codecOf, groupWidth } from "#cluster/storage-class.ts";
 import { type Job, periodicJob } from "#keeper/job.ts";
 import { MembershipJob } from "#keeper/membership.ts";
 import { NodeProbe } from "#keeper/node-probe.ts";
@@ -47,7 +53,9 @@ export async function keepCluster(process: RoleProcess, cluster: Cluster): Promi
   });
   // Without a map there is nothing to keep, and it is this process that makes it.
   process.isReady = true;
-  const { map, classes } = await openPlacement(process, cluster, nodes);
+  const map = await openMap(process, cluster, nodes);
+  // It makes again what others wrote, and writes nothing new: any class will do.
+  const classes = storageClasses(codecOf("auto", map.map).name, process.settings);
   const parts = { cluster, stores: probe.reachable, map, classes };
   work = closing.use(
     await SessionBound.open({
@@ -57,11 +65,7 @@ export async function keepCluster(process: RoleProcess, cluster: Cluster): Promi
   );
 }
 
-function openKeeper(
-  process: RoleProcess,
-  parts: Parameters<typeof openLayer>[1],
-  session: Session,
-): BoundKeeper {
+function openKeeper(process: RoleProcess, parts: LayerParts, session: Session): BoundKeeper {
   const { settings, log } = process;
   const { cluster, ...placed } = parts;
   const { metadata, clusterId } = cluster;

@@ -101,7 +101,7 @@ async function readClusterTls({ cluster }: Settings, log: Logger): Promise<Clust
   const ca = await readPem(cluster.caFile, "CLUSTER_CA_FILE");
   const certificate = await readPem(cluster.certFile, "CLUSTER_CERT_FILE");
   const key = await readPem(cluster.keyFile, "CLUSTER_KEY_FILE");
-  if (ca && certificate && key) return { ca, certificate, key };
+  if (ca && certificate && key) return { cluster: cluster.name, ca, certificate, key };
   log.warn(
     "The cluster's processes speak in plain text and believe whoever reaches them: set ANYBUCKET_CLUSTER_CA_FILE, _CERT_FILE and _KEY_FILE, or keep port 9002 to yourself",
   );

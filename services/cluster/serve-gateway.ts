@@ -1,14 +1,16 @@
 /** Role gateway: S3 over the cluster's index and disks. It keeps nothing: any number of them serve the same buckets. */
 import { UserTable } from "#access/users-file.ts";
-import { openLayer, openNodes, openPlacement } from "#cluster/data-layer.ts";
+import { openLayer, openMap, openNodes, storageClasses } from "#cluster/data-layer.ts";
 import { nodeAdmin } from "#cluster/node-admin-server.ts";
 import type { Cluster } from "#cluster/open-cluster.ts";
 import type { RoleProcess } from "#cluster/role-process.ts";
 import { SessionBound } from "#cluster/session-bound.ts";
+import { codecOf } from "#cluster/storage-class.ts";
 import { systemClock } from "#lib/clock.ts";
 import { openCertificate } from "#local/certificate.ts";
 import { createBuckets } from "#local/create-buckets.ts";
 import { firstUser } from "#local/credentials.ts";
+import type { ChosenCodec } from "#local/default-codec.ts";
 import { S3Server } from "#local/s3-server.ts";
 import { LoadedUsers } from "#local/users.ts";
 import type { ShardStore } from "#shards/shard-store.ts";
@@ -26,7 +28,10 @@ export async function serveGateway(
   const loaded = await LoadedUsers.open(first, settings.usersFile, log);
   const { metadata } = cluster;
   const nodes = await openNodes(process, cluster, own);
-  const { map, classes, codec } = await openPlacement(process, cluster, nodes);
+  const map = await openMap(process, cluster, nodes);
+  const codec = codecOf(settings.storageClass, map.map);
+  notes.set("codec", `objects are kept as ${codec.name}: ${lossOf(codec)}`);
+  const classes = storageClasses(codec.name, settings);
   const parts = { cluster, stores: nodes.stores, map, classes };
   const layer = closing.use(
     await SessionBound.open({
@@ -62,4 +67,9 @@ export async function serveGateway(
   await server.listen();
   closing.defer(() => server.drain());
   log.info({ address: settings.address, codec: codec.name, epoch: map.map.epoch }, "S3 is served");
+}
+
+function lossOf({ mayLose }: ChosenCodec): string {
+  if (mayLose === 0) return "ONE copy; the loss of a disk is the loss of data";
+  return `any ${mayLose} of the disks that hold an object may be lost`;
 }

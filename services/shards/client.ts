@@ -68,7 +68,7 @@ class GrpcNodeConnection implements NodeConnection {
     const parts = {
       address,
       nodeId,
-      credentials: channelCredentials(tls, { clusterId, nodeId }),
+      credentials: channelCredentials(tls, nodeId),
       options: CHANNEL,
       hello: helloTo({ clusterId, nodeId }, options.caller ?? caller),
       clock,

@@ -3,8 +3,9 @@
  *
  *     URI:anybucket://CLUSTER/ROLE/NAME
  *
- * among its subject alternative names, one for each role of the process; NAME of a storage node is its node id. Signed by
- * the cluster's authority, that is the whole of an identity: host names and addresses change hands and prove nothing.
+ * among its subject alternative names, one for each role of the process; CLUSTER is the cluster's name, since certificates
+ * are there before the cluster has drawn its id, and NAME of a storage node is its node id. Signed by the cluster's authority,
+ * that is the whole of an identity: host names and addresses change hands and prove nothing.
  */
 import { X509Certificate } from "node:crypto";
 import {
@@ -17,13 +18,15 @@ import { ROLES, type Role } from "#shards/roles.ts";
 
 /** PEM: the cluster's own authority, and what this process shows of itself. */
 export interface ClusterTls {
+  /** The name that certificates have for the cluster. */
+  readonly cluster: string;
   readonly ca: Buffer;
   readonly certificate: Buffer;
   readonly key: Buffer;
 }
 
 export interface RoleName {
-  readonly clusterId: string;
+  readonly cluster: string;
   readonly role: Role;
   readonly name: string;
 }
@@ -38,12 +41,12 @@ export function roleNamesOf(certificate: X509Certificate): readonly RoleName[] {
   if (all.includes('"')) return names;
   for (const entry of all.split(", ")) {
     if (!entry.startsWith(`URI:${SCHEME}`)) continue;
-    const [empty, nothing, clusterId, role, name, ...rest] = entry
+    const [empty, nothing, cluster, role, name, ...rest] = entry
       .slice(`URI:${SCHEME}`.length)
       .split("/");
     const known = ROLES.find((one) => one === role);
     if (empty !== "" || nothing !== "" || rest.length > 0 || known === undefined) continue;
-    if (clusterId && name) names.push({ clusterId, role: known, name });
+    if (cluster && name) names.push({ cluster, role: known, name });
   }
   return names;
 }
@@ -62,15 +65,16 @@ export function serverCredentials(tls: ClusterTls | undefined): ServerCredential
 /** Believes only the storage node that is meant. */
 export function channelCredentials(
   tls: ClusterTls | undefined,
-  { clusterId, nodeId }: { clusterId: string; nodeId: string },
+  nodeId: string,
 ): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
+  const { cluster } = tls;
   const verify: VerifyOptions = {
     checkServerIdentity: (_, { raw }) => {
       const names = roleNamesOfPeer(raw);
-      if (names.some((name) => isNode(name, { clusterId, nodeId }))) return undefined;
+      if (names.some((name) => isNode(name, { cluster, nodeId }))) return undefined;
       return new Error(
-        `Cannot trust the server as storage node ${nodeId} of cluster ${clusterId}: its certificate is for ${describe(names)}`,
+        `Cannot trust the server as storage node ${nodeId} of cluster ${cluster}: its certificate is for ${describe(names)}`,
       );
     },
   };
@@ -78,25 +82,22 @@ export function channelCredentials(
 }
 
 /** Throws when others would not believe that this process is what it is about to say. */
-export function requireNodeCertificate(
-  tls: ClusterTls,
-  { clusterId, nodeId }: { clusterId: string; nodeId: string },
-): void {
-  const names = roleNamesOf(new X509Certificate(tls.certificate));
-  if (names.some((name) => isNode(name, { clusterId, nodeId }))) return;
+export function requireNodeCertificate({ cluster, certificate }: ClusterTls, nodeId: string): void {
+  const names = roleNamesOf(new X509Certificate(certificate));
+  if (names.some((name) => isNode(name, { cluster, nodeId }))) return;
   throw new Error(
-    `Cannot serve shards as node ${nodeId} of cluster ${clusterId}: the certificate is for ${describe(names)}`,
+    `Cannot serve shards as node ${nodeId} of cluster ${cluster}: the certificate is for ${describe(names)}`,
   );
 }
 
 function isNode(
-  { clusterId, role, name }: RoleName,
-  node: { clusterId: string; nodeId: string },
+  { cluster, role, name }: RoleName,
+  node: { cluster: string; nodeId: string },
 ): boolean {
-  return role === "storage" && clusterId === node.clusterId && name === node.nodeId;
+  return role === "storage" && cluster === node.cluster && name === node.nodeId;
 }
 
 export function describe(names: readonly RoleName[]): string {
   if (names.length === 0) return "nobody of a cluster";
-  return names.map(({ clusterId, role, name }) => `${clusterId}/${role}/${name}`).join(", ");
+  return names.map(({ cluster, role, name }) => `${cluster}/${role}/${name}`).join(", ");
 }

@@ -48,10 +48,14 @@ export function helloTo(
   return metadata;
 }
 
-/** `isTls`: only what certificates say counts. */
+/** `certified`: the cluster's name in certificates, where there are any; then only what they say counts. */
 export function admit(
   call: IncomingCall,
-  { clusterId, nodeId, isTls }: { clusterId: string; nodeId: string; isTls: boolean },
+  {
+    clusterId,
+    nodeId,
+    certified,
+  }: { clusterId: string; nodeId: string; certified: string | undefined },
 ): Admission {
   const said: Said = {
     cluster: valueOf(call.metadata, CLUSTER),
@@ -62,6 +66,7 @@ export function admit(
   const refuse = (code: status, details: string, who: string): Admission => {
     return { refusal: { code, details }, who: `${who} at ${address}`, said };
   };
+  const isTls = certified !== undefined;
   const names = isTls ? roleNamesOfPeer(call.getAuthContext().sslPeerCertificate?.raw) : [];
   const who = isTls ? describe(names) : said.caller;
   if (said.cluster !== clusterId) {
@@ -79,11 +84,11 @@ export function admit(
     );
   }
   if (!isTls) return { peer: { name: who, address, roles: ROLES } };
-  const ours = names.filter((name) => name.clusterId === clusterId);
+  const ours = names.filter((name) => name.cluster === certified);
   if (ours.length === 0) {
     return refuse(
       status.PERMISSION_DENIED,
-      `The certificate is for ${who}, none of cluster ${clusterId}`,
+      `The certificate is for ${who}, none of cluster ${certified}`,
       who,
     );
   }

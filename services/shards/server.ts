@@ -57,7 +57,7 @@ type ExchangeCall = ServerDuplexStream<Buffer, Buffer>;
 
 export async function serveShards(options: ShardServerOptions): Promise<ShardServer> {
   const { identity, tls } = options;
-  if (tls) requireNodeCertificate(tls, identity);
+  if (tls) requireNodeCertificate(tls, identity.nodeId);
   const service = new ShardService(options);
   const server = new Server({
     "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
@@ -183,7 +183,7 @@ class ShardService {
 
   #admit(call: IncomingCall): Peer | Refusal {
     const { identity, tls } = this.#options;
-    const admission = admit(call, { ...identity, isTls: tls !== undefined });
+    const admission = admit(call, { ...identity, certified: tls?.cluster });
     if ("peer" in admission) return admission.peer;
     const { refusal, who, said } = admission;
     this.#log.warn(

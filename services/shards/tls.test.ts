@@ -11,7 +11,7 @@ import { METHODS, type Method, mayCall, ROLES, type Role } from "#shards/roles.t
 import { SHARDS_SERVICE } from "#shards/service.ts";
 import { type SampleShard, sample, written } from "#shards/shard-store.contract.ts";
 import { ShardStoreUnavailable } from "#shards/shard-store.ts";
-import { Authority } from "#shards/testing/certificates.ts";
+import { Authority, CERTIFIED } from "#shards/testing/certificates.ts";
 import {
   connectTo,
   type FarNode,
@@ -20,7 +20,7 @@ import {
   serveStore,
 } from "#shards/testing/far-node.ts";
 
-const { clusterId, nodeId } = IDENTITY;
+const { nodeId } = IDENTITY;
 const { signal } = new AbortController();
 const uri = (cluster: string, role: string, name: string) =>
   `URI:anybucket://${cluster}/${role}/${name}`;
@@ -31,9 +31,9 @@ const of = {} as Record<Role, ClusterTls>;
 
 beforeAll(async () => {
   authority = await Authority.make();
-  serverTls = await authority.issue([uri(clusterId, "storage", nodeId), "DNS:elsewhere.example"]);
+  serverTls = await authority.issue([uri(CERTIFIED, "storage", nodeId), "DNS:elsewhere.example"]);
   for (const role of ROLES)
-    of[role] = await authority.issue([uri(clusterId, role, `some-${role}`)]);
+    of[role] = await authority.issue([uri(CERTIFIED, role, `some-${role}`)]);
 });
 afterAll(() => authority[Symbol.asyncDispose]());
 
@@ -68,7 +68,7 @@ describe("with certificates", () => {
   });
 
   test("a process of two roles may do what either may", async () => {
-    const names = [uri(clusterId, "storage", "x"), uri(clusterId, "keeper", "y")];
+    const names = [uri(CERTIFIED, "storage", "x"), uri(CERTIFIED, "keeper", "y")];
     const tls = await authority.issue(names);
     await using node = await openFarNode({ serverTls, tls });
     expect((await node.far.list({ limit: 1 }, signal)).shards).toEqual([]);
@@ -77,14 +77,14 @@ describe("with certificates", () => {
   test("a gateway or another node cannot act as the node that is meant", async () => {
     const others = [
       of.gateway,
-      await authority.issue([uri(clusterId, "storage", "node-2")]),
+      await authority.issue([uri(CERTIFIED, "storage", "node-2")]),
       await authority.issue([uri("cluster-b", "storage", nodeId)]),
       await authority.issue([`DNS:${nodeId}`]),
     ];
     for (const other of others) {
       // It would refuse to start; so it is made to start as what it is.
       await expect(serveStore(new MemoryShardStore(), { serverTls: other })).rejects.toThrow(
-        "Cannot serve shards as node node-1 of cluster cluster-a",
+        "Cannot serve shards as node node-1 of cluster the-name",
       );
       await using impostor = await openImpostor(other);
       const node = connectTo(impostor.port, { tls: of.gateway });
@@ -102,12 +102,12 @@ describe("with certificates", () => {
 
   test("nobody is served without one, with another authority's, or with one that has expired", async () => {
     await using stranger = await Authority.make();
-    const foreign = await stranger.issue([uri(clusterId, "gateway", "g")]);
+    const foreign = await stranger.issue([uri(CERTIFIED, "gateway", "g")]);
     const callers: (ClusterTls | undefined)[] = [
       undefined,
       // Trusts the server, but is not trusted.
       { ...foreign, ca: of.gateway.ca },
-      await authority.issue([uri(clusterId, "gateway", "g")], { days: -1 }),
+      await authority.issue([uri(CERTIFIED, "gateway", "g")], { days: -1 }),
     ];
     for (const tls of callers) {
       await using node = await openFarNode({ serverTls, ...(tls && { tls }) });
@@ -122,11 +122,11 @@ describe("with certificates", () => {
     const sans = [
       [uri("cluster-b", "gateway", "g")],
       ["DNS:gateway"],
-      [uri(clusterId, "admin", "g")],
+      [uri(CERTIFIED, "admin", "g")],
       // A name that reads like two.
-      [`DNS:a, ${uri(clusterId, "keeper", "k")}`],
-      [uri(clusterId, "gateway", "")],
-      [`${uri(clusterId, "gateway", "g")}/more`],
+      [`DNS:a, ${uri(CERTIFIED, "keeper", "k")}`],
+      [uri(CERTIFIED, "gateway", "")],
+      [`${uri(CERTIFIED, "gateway", "g")}/more`],
     ];
     for (const names of sans) {
       const lines: string[] = [];
@@ -135,7 +135,7 @@ describe("with certificates", () => {
       await using server = await serveStore(new MemoryShardStore(), { serverTls, log });
       const node = connectTo(server.port, { tls });
       const stat = node.store("disk").stat(sample([]).id, signal);
-      await expect(stat).rejects.toThrow("none of cluster cluster-a");
+      await expect(stat).rejects.toThrow("none of cluster the-name");
       await expect(node.control.status(signal)).rejects.toThrow(Denied);
       await node[Symbol.asyncDispose]();
       expect(lines.map((line) => JSON.parse(line) as object)).toContainEqual(

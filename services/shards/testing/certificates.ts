@@ -6,6 +6,9 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { ClusterTls } from "#shards/cluster-tls.ts";
 
+/** The cluster's name in certificates; its id is another. */
+export const CERTIFIED = "the-name";
+
 const run = promisify(execFile);
 
 /** An authority of its own. */
@@ -41,7 +44,7 @@ export class Authority implements AsyncDisposable {
     const [ca, certificate, key] = await Promise.all(
       ["ca.pem", `${name}.pem`, `${name}.key`].map((file) => readFile(join(this.#folder, file))),
     );
-    return { ca, certificate, key } as ClusterTls;
+    return { cluster: CERTIFIED, ca, certificate, key } as ClusterTls;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
