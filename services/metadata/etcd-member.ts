@@ -20,6 +20,8 @@ export type ServiceName = keyof typeof Services;
 
 /** The largest answer of one read: 128 values of 1 MiB with their keys. Larger pages are read in pieces. */
 const ANSWER_BYTES_MAX = 132 * 1024 * 1024;
+/** A page of records in one go; HTTP/2's own 64 KiB takes a round trip for each. */
+const WINDOW_BYTES = 1024 * 1024;
 /** How long a member that failed is asked last. */
 const SUSPECT_MS = 3_000;
 const RECONNECT_MS_MAX = 1_000;
@@ -127,6 +129,7 @@ export class Member {
         "grpc.enable_retries": 0,
         "grpc.enable_http_proxy": 0,
         "grpc.max_receive_message_length": ANSWER_BYTES_MAX,
+        "grpc-node.flow_control_window": WINDOW_BYTES,
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": RECONNECT_MS_MAX,
         "grpc.keepalive_time_ms": PING_MS,

@@ -1,18 +1,12 @@
 /** Linearizable reads that travel together: one read-only transaction of up to 128 keys, all at one revision. */
 
 import type { Clock } from "#lib/clock.ts";
-import { callRange, callTxn } from "#metadata/etcd-calls.ts";
+import { callTxn } from "#metadata/etcd-calls.ts";
 import { EtcdFailure } from "#metadata/etcd-failure.ts";
 import { Lane, type LaneItem } from "#metadata/etcd-lane.ts";
 import type { Members } from "#metadata/etcd-members.ts";
-import { Answer, decodePage, type TxnEncoder } from "#metadata/etcd-wire.ts";
-import { afterKey } from "#metadata/keys.ts";
-import {
-  type Entry,
-  MetadataUnavailable,
-  type RangePage,
-  type RangeRequest,
-} from "#metadata/metadata-store.ts";
+import { Answer, type TxnEncoder } from "#metadata/etcd-wire.ts";
+import { type Entry, MetadataUnavailable } from "#metadata/metadata-store.ts";
 
 export interface ReadParts {
   readonly members: Members;
@@ -34,7 +28,7 @@ interface PendingRead extends LaneItem {
 const READS_MAX = 128;
 const FULL_BATCH = 100;
 /** A leader that stopped is replaced within two seconds; another member is asked then. */
-const LIMITS = { answerMs: 2_500, totalMs: 10_000, isRepeatable: true } as const;
+export const READ_LIMITS = { answerMs: 2_500, totalMs: 10_000, isRepeatable: true } as const;
 /** A read at an older revision begins anew when that was compacted meanwhile. */
 const ATTEMPTS_MAX = 3;
 
@@ -64,13 +58,6 @@ export class Reads {
       }
       return found;
     });
-  }
-
-  async page(request: RangeRequest): Promise<RangePage> {
-    if (Buffer.compare(request.from, request.to) >= 0) return { entries: [], more: false };
-    const entries = await notCompacted(() => this.#pageEntries(request));
-    if (entries.length <= request.limit) return { entries, more: false };
-    return { entries: entries.slice(0, request.limit), more: true };
   }
 
   drain(): Promise<void> {
@@ -106,7 +93,7 @@ export class Reads {
     const request = encoder.reads(keys, revision);
     const reply = await answered(
       members.ask({
-        ...LIMITS,
+        ...READ_LIMITS,
         service: "KV",
         send: (connection, options) => callTxn(connection, request, options),
       }),
@@ -118,46 +105,6 @@ export class Reads {
     );
     if (entries.length !== keys.length) throw new Error("Cannot read: etcd left keys out");
     return { entries, revision: answer.top.revision };
-  }
-
-  /** One entry more than asked for, if there is one; in pieces when one answer would be too large. */
-  async #pageEntries(request: RangeRequest): Promise<Entry[]> {
-    const wanted = request.limit + 1;
-    const found: Entry[] = [];
-    let { from, to } = request;
-    let revision = 0;
-    let limit = wanted;
-    while (found.length < wanted) {
-      try {
-        const piece = await this.#piece({ ...request, from, to, limit }, revision);
-        found.push(...piece.entries);
-        revision ||= piece.revision;
-        const last = piece.entries.at(-1);
-        if (last === undefined || piece.entries.length < limit) break;
-        if (request.reverse) to = last.key;
-        else from = afterKey(last.key);
-        limit = Math.min(limit, wanted - found.length);
-      } catch (error) {
-        if (!isOversized(error) || limit === 1) throw error;
-        limit = Math.ceil(limit / 4);
-      }
-    }
-    return found;
-  }
-
-  async #piece(request: RangeRequest, revision: number) {
-    const { members, encoder, prefixLength, note } = this.#parts;
-    const bytes = encoder.page(request, revision);
-    const reply = await answered(
-      members.ask({
-        ...LIMITS,
-        service: "KV",
-        send: (connection, options) => callRange(connection, bytes, options),
-      }),
-    );
-    const page = decodePage(reply, prefixLength);
-    note(page.revision);
-    return page;
   }
 }
 
@@ -172,7 +119,8 @@ function takeReads(queue: readonly PendingRead[]) {
   return { batch: queue.slice(0, place), rest: queue.slice(place) };
 }
 
-async function notCompacted<Result>(read: () => Promise<Result>): Promise<Result> {
+/** Reads again from the start when the revision that it was reading at is not kept any more. */
+export async function notCompacted<Result>(read: () => Promise<Result>): Promise<Result> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await read();
@@ -183,7 +131,8 @@ async function notCompacted<Result>(read: () => Promise<Result>): Promise<Result
   }
 }
 
-async function answered<Reply>(asking: Promise<Reply>): Promise<Reply> {
+/** No answer is for the client to try again. */
+export async function answered<Reply>(asking: Promise<Reply>): Promise<Reply> {
   try {
     return await asking;
   } catch (error) {
@@ -193,8 +142,4 @@ async function answered<Reply>(asking: Promise<Reply>): Promise<Reply> {
       cause: error,
     });
   }
-}
-
-function isOversized(error: unknown): boolean {
-  return error instanceof EtcdFailure && error.kind === "oversized";
 }

@@ -307,20 +307,22 @@ export class Answer {
   }
 }
 
-/** A RangeResponse; keys without the first `prefixLength` bytes. */
+/** A RangeResponse; keys without the first `prefixLength` bytes. `count` is all that the range holds, whatever the limit. */
 export function decodePage(answer: Uint8Array, prefixLength: number) {
   const bytes = asBuffer(answer);
   const reader = new Reader(bytes, { from: 0, to: bytes.length });
   const entries: Entry[] = [];
   let revision = 0;
+  let count = 0;
   for (let field = reader.field(); field !== 0; field = reader.field()) {
     if (field === 1) revision = headerRevision(bytes, reader.span());
+    else if (field === 4) count = reader.uint();
     else if (field === 2) {
       const found = keyValue(bytes, reader.span());
       entries.push({ ...found, key: found.key.subarray(prefixLength) });
     } else reader.skip();
   }
-  return { entries, revision };
+  return { entries, revision, count };
 }
 
 function headerRevision(bytes: Buffer, span: Span): number {

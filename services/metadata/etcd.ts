@@ -13,6 +13,7 @@ import { CommitLanes } from "#metadata/etcd-commits.ts";
 import { EtcdFailure } from "#metadata/etcd-failure.ts";
 import type { EtcdAccess } from "#metadata/etcd-member.ts";
 import { Members } from "#metadata/etcd-members.ts";
+import { Pages } from "#metadata/etcd-pages.ts";
 import { Reads } from "#metadata/etcd-reads.ts";
 import { openLeasedSession } from "#metadata/etcd-session.ts";
 import { watchEtcd } from "#metadata/etcd-watch.ts";
@@ -69,6 +70,7 @@ export class EtcdMetadata implements MetadataStore {
   readonly #members: Members;
   readonly #prefix: Buffer;
   readonly #reads: Reads;
+  readonly #pages: Pages;
   readonly #commits: CommitLanes;
   readonly #closing = new AbortController();
   #revision = 0;
@@ -83,7 +85,9 @@ export class EtcdMetadata implements MetadataStore {
     const note = (revision: number) => {
       this.#revision = Math.max(this.#revision, revision);
     };
-    this.#reads = new Reads({ members, encoder, prefixLength: prefix.length, clock, note });
+    const reading = { members, encoder, prefixLength: prefix.length, clock, note };
+    this.#reads = new Reads(reading);
+    this.#pages = new Pages(reading);
     this.#commits = new CommitLanes({ members, encoder, clock, note, onFull: this.#onFull });
   }
 
@@ -104,7 +108,7 @@ export class EtcdMetadata implements MetadataStore {
 
   async range(request: RangeRequest, signal?: AbortSignal): Promise<RangePage> {
     this.#assertUsable(signal);
-    const page = await this.#reads.page(request);
+    const page = await this.#pages.read(request);
     signal?.throwIfAborted();
     return page;
   }

@@ -40,14 +40,15 @@ async function get(): Promise<void> {
 }
 
 async function page(opened: EtcdMetadata): Promise<void> {
-  const from = Buffer.from("L0123456789abcdef/");
+  const start = Math.floor(Math.random() * created);
+  const from = Buffer.from(`L0123456789abcdef/photos/2026/${start}.jpg`);
   await opened.range({ from, to: Buffer.from("L0123456789abcdef0"), limit: 1000 });
 }
 
 await measure("warm-up", 64, commit);
 for (const inFlight of [1, 16, 64, 256]) await measure("commit", inFlight, commit);
 for (const inFlight of [1, 16, 64, 256]) await measure("get", inFlight, get);
-await measure("page of 1,000", 1, () => page(store));
+await measure("page of 1,000", 4, () => page(store));
 
 async function measure(name: string, inFlight: number, step: () => Promise<void>): Promise<void> {
   const before = await etcd.measure();
