@@ -76,17 +76,54 @@ describe("commits without an answer", () => {
   });
 
   test("a PUT whose commit was lost is made again", async () => {
+    await put("zero");
     once("lost");
     expect(await put("one")).toMatchObject({ kind: "stored" });
-    expect(await texts()).toEqual(["one"]);
+    expect(await texts()).toEqual(["one", "zero"]);
+  });
+
+  test("a PUT of a new key whose commit was lost is not made again: it may have come and gone", async () => {
+    once("lost");
+    await expect(put("one")).rejects.toThrow(OutcomeUnknown);
+    expect(await texts()).toEqual([]);
+  });
+
+  test("a PUT of a new key that landed unheard, was overwritten and deleted does not come back", async () => {
+    bucket = await opened.makeBucket("plain");
+    const other = await opened.another();
+    const renew = opened.session.renew.bind(opened.session);
+    opened.session.renew = async () => {
+      await put("two", other);
+      const { layer, signal } = other;
+      await layer.remove({ bucket, key: "k", versionId: undefined, ownerId: "me", signal });
+      await renew();
+    };
+    once("unheard");
+    expect(await put("one")).toMatchObject({ kind: "stored" });
+    expect(await texts()).toEqual([]);
+  });
+
+  test("nor does one that left no trace", async () => {
+    bucket = await opened.makeBucket("plain");
+    const other = await opened.another();
+    const renew = opened.session.renew.bind(opened.session);
+    opened.session.renew = async () => {
+      const { layer, signal } = other;
+      await layer.remove({ bucket, key: "k", versionId: undefined, ownerId: "me", signal });
+      await renew();
+    };
+    once("unheard");
+    await expect(put("")).rejects.toThrow(OutcomeUnknown);
+    expect(await texts()).toEqual([]);
   });
 
   test("a delayed commit cannot land after its PUT was answered", async () => {
+    await put("zero");
     once("delayed");
     await put("one");
     await put("two");
     expect(opened.store.deliverDelayed()).toMatchObject([{ kind: "conflict" }]);
-    expect(await texts()).toEqual(["two", "one"]);
+    expect(await texts()).toEqual(["two", "one", "zero"]);
   });
 
   test("a PUT that landed unheard and became an older version is found there", async () => {

@@ -43,9 +43,14 @@ export type Step<T> =
       readonly proof: Put | undefined;
       /**
        * Looks further for traces of a commit without an answer, after the general look has found none.
-       * Called when the session is fenced and something compared has changed.
+       * Called when the session is fenced and something compared has changed, or would not show it.
        */
       readonly landed?: () => Promise<boolean>;
+      /**
+       * All that the change writes was absent, and may be again after the change took effect: then that nothing compared
+       * has changed proves nothing, as "absent" has no revision of its own.
+       */
+      readonly comesAndGoes?: boolean;
       /** When the index is full: the change without puts, where that still does what was asked (R20). */
       readonly whenFull?: Commit;
     };
@@ -201,9 +206,10 @@ export class Commits {
       const keys = [...expect, ...proof].map(({ key }) => key);
       const current = await this.#parts.store.getMany(keys);
       if (proof.some(({ value }) => holds(current.at(-1), value))) return true;
-      if (expect.every(({ revision }, index) => (current[index]?.revision ?? 0) === revision)) {
-        return false;
-      }
+      const isUnchanged = expect.every(
+        ({ revision }, index) => (current[index]?.revision ?? 0) === revision,
+      );
+      if (isUnchanged && step.comesAndGoes !== true) return false;
       if (await step.landed?.()) return true;
     } catch (error) {
       throw new OutcomeUnknown(error, Promise.resolve());

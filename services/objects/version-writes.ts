@@ -116,6 +116,7 @@ export class VersionWrites {
             value: { kind: "stored", version },
             proof,
             landed: async () => this.hasLanded(view, version),
+            comesAndGoes: view.head === undefined,
           };
         },
         { signal, fixed: { expect: written.flatMap(({ expect }) => expect) } },

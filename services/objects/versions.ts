@@ -199,6 +199,7 @@ export class Versions {
       value: { kind: "removed", versionId, deleteMarker: true },
       proof: pushed.proof,
       landed: async () => this.#writes.hasLanded(view, pushed.version),
+      comesAndGoes: view.head === undefined,
     };
   }
 
