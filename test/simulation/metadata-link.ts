@@ -130,7 +130,11 @@ export class IndexLink implements MetadataStore {
     const isLate = !isLost && fate < faults.lostShare + faults.lateShare;
     const isUnheard =
       !isLost && !isLate && fate < faults.lostShare + faults.lateShare + faults.unheardShare;
-    let arrivals = 0;
+    const late = (what: string) => {
+      world.count(what);
+      const ms = world.between(0, LATE_MS);
+      world.after(ms, what, () => void store.commit(sent).catch(() => undefined));
+    };
     try {
       return await this.#network.call({
         from: this.#from,
@@ -138,23 +142,21 @@ export class IndexLink implements MetadataStore {
         label: "commit",
         deadlineMs: DEADLINE_MS,
         signal,
+        isOnce: true,
         handle: async () => {
-          arrivals += 1;
-          // On etcd a session's key hangs on its lease: a second copy cannot make it again.
-          if (arrivals > 1 && sent.isEssential) return hang();
           if (isLost) {
             world.count("commit lost");
             return hang();
           }
           if (isLate) {
-            world.count("commit late");
-            const late = world.between(0, LATE_MS);
-            world.after(late, "late commit", () => void store.commit(sent).catch(() => undefined));
+            late("commit late");
             return hang();
           }
           const outcome = await store.commit(sent);
           if (!isUnheard) return outcome;
           world.count("commit's answer lost");
+          // As a driver may send again what it got no answer to. (On etcd a session's key hangs on its lease: no second copy makes it again.)
+          if (world.chance(0.3) && sent.isEssential !== true) late("commit again");
           return hang();
         },
       });

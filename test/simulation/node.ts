@@ -19,6 +19,7 @@ const STORAGE = {
   faultsMax: 3,
 };
 const COMPACT_EVERY_MS = 5000;
+const START_AGAIN_MS = 1000;
 
 export abstract class Node implements ShardServer {
   readonly world: World;
@@ -107,7 +108,20 @@ export class DiskNode extends Node {
   }
 
   async start(): Promise<void> {
-    if (!this.process.isAlive) this.process = new Process(this.world, this.name);
+    for (;;) {
+      if (!this.process.isAlive) this.process = new Process(this.world, this.name);
+      try {
+        await this.#open();
+        return;
+      } catch {
+        // Its disk fails just now: whoever watches over it starts it again.
+        this.crash();
+        await this.world.sleep(START_AGAIN_MS, "start again");
+      }
+    }
+  }
+
+  async #open(): Promise<void> {
     const { process } = this;
     const { random } = this.world;
     const disk = slowed(this.#disk.mount(), process);

@@ -1,7 +1,7 @@
 /** One run: a cluster on a seed, clients and faults, then peace; and what of it was wrong. */
 import type { Bucket } from "#objects/model.ts";
 import { judge } from "../support/checker.ts";
-import { History } from "../support/history.ts";
+import { History, type Operation } from "../support/history.ts";
 import { Cluster, type Shape, shapeOf } from "./cluster.ts";
 import { FAULTS, type Fault, Nemesis } from "./nemesis.ts";
 import { converge, endUploads, heal, unmarked } from "./settle.ts";
@@ -28,6 +28,7 @@ export interface Report {
   readonly simulatedMs: number;
   readonly trace: string;
   readonly counts: ReadonlyMap<string, number>;
+  readonly history: readonly Operation[];
 }
 
 const WORKLOAD: WorkloadOptions = { clients: 20, requests: 20, keys: 5 };
@@ -88,6 +89,7 @@ export async function simulate(options: RunOptions): Promise<Report> {
     simulatedMs: world.now,
     trace: world.trace,
     counts: world.counts,
+    history: history.operations,
   };
 }
 

@@ -129,14 +129,14 @@ function intervalsByKey(
  * is none are removals, then all of them taken in.
  */
 function searched(model: KeyModel, intervals: readonly Interval[]): Verdict {
-  const seen = new Set<string>();
+  const seenValues = new Set<string>();
   for (const { event } of intervals) {
-    if (event.kind === "read" && event.answer.kind === "seen") seen.add(event.answer.value);
-    if (event.kind === "versions") for (const { value } of event.found) seen.add(value ?? "");
+    if (event.kind === "read" && event.answer.kind === "seen") seenValues.add(event.answer.value);
+    if (event.kind === "versions") for (const { value } of event.found) seenValues.add(value ?? "");
   }
   const isUnheard = ({ event }: Interval) => "answer" in event && event.answer.kind === "unknown";
   const isUnseenPut = (one: Interval) => {
-    return isUnheard(one) && one.event.kind === "put" && !seen.has(one.event.value);
+    return isUnheard(one) && one.event.kind === "put" && !seenValues.has(one.event.value);
   };
   const isRemoval = (one: Interval) => isUnheard(one) && one.event.kind === "delete";
   const attempts = [
