@@ -78,6 +78,19 @@ const ACCEPTED: Readonly<Record<string, readonly Row[]>> = {
     [3, NEVER, put("b"), unknown],
     [20, 21, read, seen("a")],
   ],
+  "a removal without an answer that happened": [
+    [1, 2, put("a"), done],
+    [3, NEVER, remove, unknown],
+    [4, 5, read, seen("a")],
+    [6, 7, read, absent],
+  ],
+  "a write without an answer that only a refusal shows": [
+    [1, 2, put("a"), done],
+    [3, NEVER, put("b"), unknown],
+    [4, 5, putOver("c", "a"), refused],
+    [6, 7, remove, done],
+    [8, 9, read, absent],
+  ],
   "one winner of If-None-Match": [
     [1, 9, putNew("a"), done],
     [2, 8, putNew("b"), refused],

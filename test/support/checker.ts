@@ -134,7 +134,6 @@ function searched(model: KeyModel, intervals: readonly Interval[]): Verdict {
     if (event.kind === "read" && event.answer.kind === "seen") seenValues.add(event.answer.value);
     if (event.kind === "versions") for (const { value } of event.found) seenValues.add(value ?? "");
   }
-  const isUnheard = ({ event }: Interval) => "answer" in event && event.answer.kind === "unknown";
   const isUnseenPut = (one: Interval) => {
     return isUnheard(one) && one.event.kind === "put" && !seenValues.has(one.event.value);
   };
@@ -148,6 +147,10 @@ function searched(model: KeyModel, intervals: readonly Interval[]): Verdict {
     if (verdict.kind === "linearizable") return verdict;
   }
   return linearize(model, intervals);
+}
+
+function isUnheard({ event }: Interval): boolean {
+  return "answer" in event && event.answer.kind === "unknown";
 }
 
 /** A listing says something of every key it covers, of those that it leaves out as well. */
