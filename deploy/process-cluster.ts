@@ -42,6 +42,8 @@ export interface ProcessClusterOptions {
   readonly secretKey: string;
   /** For all of ours, beyond what the cluster needs. */
   readonly env?: Readonly<Record<string, string>>;
+  /** For one of ours, beyond that. */
+  readonly envOf?: (member: string) => Readonly<Record<string, string>>;
   /** S3 of the first gateway; the others' follow in steps of ten. Not set: whatever is free. */
   readonly firstPort?: number;
   readonly onLine?: (member: string, line: string) => void;
@@ -206,7 +208,7 @@ export class ProcessCluster {
   environment(member: string): Readonly<Record<string, string>> {
     const { name, kind, port, adminPort } = this.member(member);
     if (kind === "etcd") return {};
-    const { nodes, zones = 1, accessKey, secretKey, env } = this.#options;
+    const { nodes, zones = 1, accessKey, secretKey, env, envOf } = this.#options;
     const etcd = this.of("etcd").map((member) => `http://127.0.0.1:${member.port}`);
     const shared = {
       ANYBUCKET_ETCD: etcd.join(","),
@@ -215,6 +217,7 @@ export class ProcessCluster {
       ANYBUCKET_INITIAL_NODES: String(nodes),
       ANYBUCKET_LOG_FORMAT: "json",
       ...env,
+      ...envOf?.(name),
     };
     if (kind === "storage") {
       const at = [...this.members.keys()].indexOf(name);

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
+import { runNodeCommand } from "#admin/cli.ts";
 import { readCommandLine } from "#command-line.ts";
 
 function read(argv: readonly string[], environment: Record<string, string> = {}) {
@@ -57,6 +58,68 @@ describe("where settings come from", () => {
       address: ":9100",
       adminAddress: ":9101",
     });
+  });
+});
+
+describe("the roles of a cluster", () => {
+  const etcd = { ANYBUCKET_ETCD: "http://a:2379,b:2379" };
+
+  test.each(["gateway", "storage", "keeper"])("the first word is a role: %s", (role) => {
+    const commandLine = read([role, "/a", "/b"], { ...etcd, ...KEYS });
+    expect(commandLine).toMatchObject({
+      kind: "serve",
+      role,
+      settings: { folders: ["/a", "/b"], cluster: { etcd: ["http://a:2379", "b:2379"] } },
+    });
+  });
+
+  test("a folder of such a name is one with its path", () => {
+    expect(read(["./gateway"])).toMatchObject({
+      kind: "serve",
+      role: "all",
+      settings: { folders: ["./gateway"] },
+    });
+  });
+
+  test.each<[name: string, argv: string[], environment: Record<string, string>, line: RegExp]>([
+    ["one machine with an etcd", [], etcd, /^ANYBUCKET_ETCD is set, and one machine by itself/],
+    ["a role without one", ["keeper"], {}, /^ANYBUCKET_ETCD is not set: role keeper needs/],
+    [
+      "a gateway without keys: none are made up",
+      ["gateway"],
+      etcd,
+      /^ANYBUCKET_ACCESS_KEY and ANYBUCKET_SECRET_KEY are not set: all gateways/,
+    ],
+    [
+      "a storage node that serves S3 without keys",
+      ["storage", "--gateway"],
+      etcd,
+      /^ANYBUCKET_ACCESS_KEY and ANYBUCKET_SECRET_KEY are not set/,
+    ],
+    [
+      "a certificate without the authority's",
+      ["keeper"],
+      { ...etcd, ANYBUCKET_CLUSTER_CERT_FILE: "x", ANYBUCKET_CLUSTER_KEY_FILE: "y" },
+      /^ANYBUCKET_CLUSTER_CERT_FILE is set without ANYBUCKET_CLUSTER_CA_FILE/,
+    ],
+    [
+      "a short token, which is not shown",
+      ["keeper"],
+      { ...etcd, ANYBUCKET_ADMIN_TOKEN: "short" },
+      /^ANYBUCKET_ADMIN_TOKEN=\*\*\*: must have at least 16 characters$/,
+    ],
+    [
+      "a node's name that no key can carry",
+      ["storage"],
+      { ...etcd, ANYBUCKET_NODE: "a/b" },
+      /^ANYBUCKET_NODE=a\/b: must be up to 63/,
+    ],
+  ])("%s is refused", (_, argv, environment, line) => {
+    const commandLine = read(argv, environment);
+    expect(commandLine).toMatchObject({ kind: "print", exitCode: 78 });
+    const text = commandLine.kind === "print" ? commandLine.text : "";
+    expect(text).toMatch(/^anybucket: [^\n]+\n$/);
+    expect(text.slice("anybucket: ".length).trimEnd()).toMatch(line);
   });
 });
 
@@ -178,7 +241,12 @@ describe("what is shown", () => {
     const help = read(["--help"]);
     if (help.kind !== "print") throw new Error("It was to print");
     const names = readme.matchAll(/ANYBUCKET_\w+|(?<=npm start -- .*|`)--[a-z][a-z-]+/g);
-    const known = new Set(help.text.match(/ANYBUCKET_\w+|--[a-z][a-z-]+/g));
+    const verbs = ["list", "add", "drain", "remove"].map(async (verb) => {
+      const { out } = await runNodeCommand({ argv: [verb, "--help"], environment: {} });
+      return out;
+    });
+    const helps = [help.text, ...(await Promise.all(verbs))].join("");
+    const known = new Set(helps.match(/ANYBUCKET_\w+|--[a-z][a-z-]+/g));
     const named = [...new Set([...names].map(([name]) => name))];
     expect(named.length).toBeGreaterThan(10);
     expect(named.filter((name) => !known.has(name))).toEqual([]);

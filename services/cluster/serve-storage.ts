@@ -7,7 +7,7 @@ import { systemRandom } from "#lib/random.ts";
 import { systemDisk } from "#lib/system-disk.ts";
 import { parseAddress } from "#local/address.ts";
 import { type FoundFolder, findFolders, joinFolder } from "#local/machine.ts";
-import { EXIT_CONFIGURATION, listenFault, OperatorFault } from "#local/operator-fault.ts";
+import { EXIT_CONFIGURATION, OperatorFault } from "#local/operator-fault.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
 import type { NodeDisk, NodeRecord } from "#placement/node-record.ts";
 import { NodeRefused, readNodes, registerNode } from "#placement/nodes.ts";
@@ -134,11 +134,20 @@ function listenAddress(text: string): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** gRPC's faults have no code, only words. */
 async function listening<T>(address: string, open: () => Promise<T>): Promise<T> {
   try {
     return await open();
   } catch (error) {
-    throw listenFault(error as NodeJS.ErrnoException, { address, flag: "--grpc-address" });
+    const { message } = error as Error;
+    const isOurs = message.startsWith("Cannot ");
+    throw new OperatorFault(
+      isOurs
+        ? message
+        : `Cannot listen on ${address}: ${message}; choose another with --grpc-address :PORT`,
+      EXIT_CONFIGURATION,
+      error,
+    );
   }
 }
 

@@ -30,6 +30,7 @@ export interface Shape {
   readonly gateways: number;
   readonly keepers?: number;
   readonly env?: Readonly<Record<string, string>>;
+  readonly envOf?: (member: string) => Readonly<Record<string, string>>;
 }
 
 export class RunningCluster implements AsyncDisposable {
@@ -68,9 +69,11 @@ export class RunningCluster implements AsyncDisposable {
     return cluster;
   }
 
+  /** By its name, or by its URL. */
   client(gateway: string): S3Client {
+    const isUrl = gateway.startsWith("http://");
     return new S3Client({
-      endpoint: `http://127.0.0.1:${this.processes.member(gateway).port}`,
+      endpoint: isUrl ? gateway : `http://127.0.0.1:${this.processes.member(gateway).port}`,
       region: "us-east-1",
       forcePathStyle: true,
       credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY },
