@@ -18,9 +18,12 @@ const here = dirname(fileURLToPath(import.meta.url));
 if (process.env.npm_command !== undefined && process.env.NODE_UNIQUE_ID === undefined) {
   endWithNpm(process.ppid);
 }
-const flags = ["gateway", "storage"].includes(process.argv[2]) ? [SMALL_YOUNG_GENERATION] : [];
+// Who sets it otherwise gets what he set.
+const isSet = /--max[-_]semi/.test([...process.execArgv, process.env.NODE_OPTIONS].join(" "));
+const isOfCluster = ["gateway", "storage"].includes(process.argv[2]);
+const flags = isOfCluster && !isSet ? [SMALL_YOUNG_GENERATION] : [];
 const isNewEnough = Number(process.versions.node.split(".")[0]) >= WANTED;
-if (isNewEnough && flags.some((flag) => !process.execArgv.includes(flag))) {
+if (isNewEnough && flags.length > 0) {
   // The same process with other flags: only a start can set them.
   const program = [process.execPath, ...process.execArgv, ...flags, ...process.argv.slice(1)];
   process.execve(process.execPath, program, process.env);
