@@ -24,6 +24,8 @@ const ANSWER_BYTES_MAX = 132 * 1024 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
 /** How long a member that failed is asked last. */
 const SUSPECT_MS = 3_000;
+/** A new token is not asked for more often. */
+const TOKEN_MS = 1_000;
 const RECONNECT_MS_MAX = 1_000;
 const WHY_NOT_MS = 100;
 /** A silent peer is noticed; etcd refuses pings more often than every 5 s. */
@@ -47,6 +49,7 @@ export class Member {
   readonly #clock: Clock;
   #pool: ConnectionPool;
   #suspectUntil = 0;
+  #tokenRenewed = Number.NEGATIVE_INFINITY;
 
   constructor(endpoint: string, access: EtcdAccess, clock: Clock) {
     this.endpoint = endpoint;
@@ -83,9 +86,7 @@ export class Member {
     if (error instanceof EtcdFailure) return error;
     const service = error as Partial<ServiceError>;
     if (needsNewToken(service)) {
-      // Its token cannot be given back to etcd3's authenticator, so all of it begins anew.
-      this.#pool.close();
-      this.#pool = this.#open();
+      this.#renewToken();
       return new EtcdFailure("unsent", found(error), { cause: error });
     }
     const failure = failureOf(service);
@@ -99,6 +100,15 @@ export class Member {
 
   close(): void {
     this.#pool.close();
+  }
+
+  /** The token cannot be taken from etcd3's authenticator, so all of it begins anew; once for all calls that had the old one. */
+  #renewToken(): void {
+    const now = this.#clock.monotonic();
+    if (now < this.#tokenRenewed + TOKEN_MS) return;
+    this.#tokenRenewed = now;
+    this.#pool.close();
+    this.#pool = this.#open();
   }
 
   async #becomeReady(client: Client, deadline: number): Promise<void> {

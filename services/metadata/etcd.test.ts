@@ -12,6 +12,48 @@ describe.skipIf(!hasEtcd)("one etcd", () => {
 
   metadataStoreContract("etcd", () => etcd.open({ namespace: `contract${opened++}/` }));
 
+  test("what is under way is answered before the store closes", async () => {
+    const store = await etcd.open({ namespace: "closing/" });
+    const keys = Array.from({ length: 300 }, (_, number) => Buffer.from(`${number % 100}`));
+    const commits = keys.map((key) =>
+      store.commit({ expect: [], put: [{ key, value: key }], remove: [] }),
+    );
+    const reads = keys.map((key) => store.get(key));
+    await store[Symbol.asyncDispose]();
+    const outcomes = await Promise.all(commits);
+    expect(outcomes.every(({ kind }) => kind === "committed")).toBe(true);
+    expect(await Promise.all(reads)).toHaveLength(300);
+  });
+
+  test("more keys than one transaction reads come at one revision, compacted meanwhile or not", async () => {
+    await using store = await etcd.open({ namespace: "many/" });
+    const keys = Array.from({ length: 300 }, (_, number) => Buffer.from(`k${number}`));
+    const write = async (value: string) => {
+      const put = [keys[0], keys[150], keys[299]].map((key) => ({
+        key: key as Buffer,
+        value: Buffer.from(value),
+      }));
+      await store.commit({ expect: [], put, remove: [] });
+    };
+    await write("0");
+    const progress = { isDone: false };
+    const writing = (async () => {
+      for (let round = 1; !progress.isDone; round++) {
+        await write(`${round}`);
+        if (round % 5 === 0) await store.compact(await store.currentRevision());
+      }
+    })();
+    for (let round = 0; round < 50; round++) {
+      const found = await store.getMany(keys);
+      const values = new Set(
+        found.flatMap((entry) => (entry ? [Buffer.from(entry.value).toString()] : [])),
+      );
+      expect(values.size).toBe(1);
+    }
+    progress.isDone = true;
+    await writing;
+  });
+
   test("two clusters share an etcd and see nothing of each other", async () => {
     await using one = await etcd.open({ namespace: "one/" });
     await using other = await etcd.open({ namespace: "other/" });
