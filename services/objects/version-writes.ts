@@ -116,7 +116,8 @@ export class VersionWrites {
             value: { kind: "stored", version },
             proof,
             landed: async () => this.hasLanded(view, version),
-            comesAndGoes: view.head === undefined,
+            // What Complete removes besides never comes back.
+            comesAndGoes: view.head === undefined && (more?.remove.length ?? 0) === 0,
           };
         },
         { signal, fixed: { expect: written.flatMap(({ expect }) => expect) } },

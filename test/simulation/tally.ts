@@ -51,7 +51,7 @@ export class Tally {
     const share = ((100 * this.#unknown) / Math.max(1, this.#operations)).toFixed(1);
     const counts = [...this.#counts].toSorted(([one], [other]) => (one < other ? -1 : 1));
     return [
-      `${this.#seeds} seeds, ${this.#traces.size} distinct interleavings, ${this.failures.length} failed`,
+      `${this.#seeds} seeds, ${this.#traces.size} distinct interleavings, ${this.failures.length} failed, ${seconds.toFixed(1)} s of CPU`,
       `${this.#operations} operations (${share} % without an answer), ${this.#undecided} keys undecided, ${this.#events} events`,
       `${(this.#operations / seconds).toFixed(0)} operations/s and ${(this.#events / seconds).toFixed(0)} events/s of one core; ` +
         `${(this.#simulatedMs / 1000 / seconds).toFixed(0)} simulated seconds a second`,
