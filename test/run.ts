@@ -27,6 +27,7 @@ const KINDS: readonly Kind[] = [
   { name: "local", project: "local" },
   { name: "cluster-local", project: "cluster-local" },
   { name: "clients", project: "clients" },
+  { name: "etcd", project: "etcd" },
   { name: "crash", project: "crash" },
 ];
 
