@@ -8,6 +8,7 @@ import { askHealth } from "#health.ts";
 import { asOperatorFault, EXIT_FAULT, OperatorFault } from "#local/operator-fault.ts";
 import { runMachine } from "#local/run.ts";
 import { runWorker } from "#local/worker.ts";
+import { runProbe } from "#probe.ts";
 
 const { version } = JSON.parse(
   readFileSync(new URL("../package.json", import.meta.url), "utf8"),
@@ -25,6 +26,10 @@ if (cluster.isWorker) {
   const { text, exitCode } = await askHealth(process.argv.slice(3), process.env);
   (exitCode === 0 ? process.stdout : process.stderr).write(text);
   process.exitCode = exitCode;
+} else if (process.argv[2] === "probe") {
+  const say = (line: string) => process.stdout.write(`${line}\n`);
+  const { argv, env: environment } = process;
+  process.exitCode = await runProbe({ argv: argv.slice(3), environment, say });
 } else {
   const commandLine = readCommandLine(process.argv.slice(2), process.env, version);
   if (commandLine.kind === "print") {
