@@ -1,0 +1,93 @@
+/** Helm as the tests use it, and what the chart is checked against. */
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { Ajv, type ValidateFunction } from "ajv";
+import { parseAllDocuments } from "yaml";
+
+const run = promisify(execFile);
+export const CHART = resolve(import.meta.dirname, "../../helm");
+export const VERSIONS = ["1.25.0", "1.37.0"] as const;
+export type Version = (typeof VERSIONS)[number];
+
+export interface Resource {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+  readonly [more: string]: unknown;
+}
+
+/** What `helm template` renders for these values. */
+export async function render(
+  values: Readonly<Record<string, unknown>>,
+  version: Version = "1.37.0",
+  chart = CHART,
+): Promise<readonly Resource[]> {
+  const text = await helm(
+    ["template", "store", chart, "--namespace=there", `--kube-version=${version}`, "--values=-"],
+    JSON.stringify(values),
+  );
+  return parseAllDocuments(text, { uniqueKeys: true })
+    .map((document) => {
+      if (document.errors.length > 0) throw document.errors[0];
+      return document.toJS() as Resource | null;
+    })
+    .filter((resource) => resource !== null);
+}
+
+/** Helm shows them at an installation only, which takes a cluster: here they are a resource of a copy. */
+export async function renderNotes(values: Readonly<Record<string, unknown>>): Promise<string> {
+  const copy = await mkdtemp(join(tmpdir(), "anybucket-chart-"));
+  try {
+    await cp(CHART, copy, { recursive: true });
+    const notes = await readFile(join(CHART, "templates/NOTES.txt"), "utf8");
+    const resource =
+      'kind: Notes\nmetadata: { name: notes }\ntext: {{ include "notes" . | quote }}\n';
+    const template = `{{ define "notes" }}${notes}{{ end }}\n${resource}`;
+    await writeFile(join(copy, "templates/notes.yaml"), template);
+    const resources = await render(values, "1.37.0", copy);
+    return String(resources.find(({ kind }) => kind === "Notes")?.["text"]);
+  } finally {
+    await rm(copy, { recursive: true });
+  }
+}
+
+export async function helm(args: readonly string[], input = ""): Promise<string> {
+  const running = run("helm", args, { maxBuffer: 2 ** 26 });
+  running.child.stdin?.end(input);
+  const { stdout } = await running;
+  return stdout;
+}
+
+const ajv = new Ajv({ strict: false });
+for (const [version, definitions] of Object.entries(
+  JSON.parse(readFileSync(join(import.meta.dirname, "kubernetes.json"), "utf8")) as object,
+)) {
+  ajv.addSchema({ $id: version, $defs: definitions });
+}
+
+/** What Kubernetes of that version finds wrong with it, a line each. */
+export function faultsOf(resource: Resource, version: Version): readonly string[] {
+  const { apiVersion, kind, metadata } = resource;
+  const name = `${kind} ${metadata.name}`;
+  const check = schemaOf(apiVersion, kind, version);
+  if (check === undefined) return [`${name}: ${apiVersion} has no such kind`];
+  if (check(resource)) return [];
+  return (check.errors ?? []).map(
+    ({ instancePath, message, params }) =>
+      `${name}: ${instancePath} ${message} ${JSON.stringify(params)}`,
+  );
+}
+
+function schemaOf(
+  apiVersion: string,
+  kind: string,
+  version: Version,
+): ValidateFunction | undefined {
+  const group = apiVersion === "v1" ? "core/v1" : apiVersion.replace(".k8s.io/", "/");
+  const name = `io.k8s.api.${group.replace("/", ".")}.${kind}`;
+  return ajv.getSchema(`${version}#/$defs/${name}`);
+}
