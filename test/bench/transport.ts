@@ -13,7 +13,9 @@ import type { ShardId, ShardSeal, ShardStore } from "#shards/shard-store.ts";
 const IDENTITY = { clusterId: "bench-cluster", nodeId: "bench-node" };
 const KIB = 1024;
 const MIB = 1024 * KIB;
+/** Of each case, and which cases: those whose title has the text in it. */
 const SECONDS = Number(process.argv[2] ?? 3);
+const ONLY = process.argv[3] ?? "";
 const { signal } = new AbortController();
 const seal: ShardSeal = {
   session: "0123456789abcdef",
@@ -99,7 +101,7 @@ async function measure(): Promise<void> {
       },
     ]),
   ];
-  for (const each of cases) {
+  for (const each of cases.filter((one) => titleOf(one).includes(ONLY))) {
     await repeat(each, 300);
     child.send("cpu");
     const before = await next<Usage>();
@@ -152,15 +154,20 @@ async function repeat(
   return { count, ms: performance.now() - started };
 }
 
+function titleOf({ name, atOnce }: Case): string {
+  return `${name}, ${atOnce} at once`;
+}
+
 function micros({ user, system }: NodeJS.CpuUsage): number {
   return user + system;
 }
 
 function say(
-  { name, atOnce, bytes }: Case,
+  each: Case,
   { count, ms, client, server }: { count: number; ms: number; client: number; server: number },
 ): void {
-  const title = `${name}, ${atOnce} at once`.padEnd(40);
+  const { bytes } = each;
+  const title = titleOf(each).padEnd(40);
   const perSecond = (count / ms) * 1000;
   const [rate, unit, share] =
     bytes === 0
