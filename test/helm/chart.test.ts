@@ -167,7 +167,7 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
           });
         }
         for (const { name: volume, ...source } of spec.volumes ?? []) {
-          expect(Object.keys(source), volume).toEqual(["secret"]);
+          expect(Object.keys(source), `of ${volume}`).toEqual(["secret"]);
         }
       }
     });
@@ -179,7 +179,7 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
           ...claims,
         ].toSorted();
         const mounts = spec.containers.flatMap(({ volumeMounts = [] }) => volumeMounts);
-        expect(mounts.map((mount) => mount.name).toSorted(), role).toEqual(volumes);
+        expect(mounts.map((mount) => mount.name).toSorted(), `of ${role}`).toEqual(volumes);
       }
     });
 
@@ -190,7 +190,7 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
         for (const { secret } of spec.volumes ?? []) {
           const { secretName = "" } = secret ?? {};
           const isMade = made.some(({ metadata }) => metadata.name === secretName);
-          expect(isMade || named.includes(`"${secretName}"`), secretName).toBe(true);
+          expect(isMade || named.includes(`"${secretName}"`), `of ${secretName}`).toBe(true);
         }
       }
     });
@@ -207,8 +207,8 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
             environment[`ANYBUCKET_${file}`] = "twenty-characters-long";
           }
           const { faults } = readSettings({ environment, flags: {} }, role as "gateway");
-          expect(faults, role).toEqual([]);
-          expect(environment["ANYBUCKET_ETCD"], role).toMatch(/^https?:\/\//);
+          expect(faults, `of ${role}`).toEqual([]);
+          expect(environment["ANYBUCKET_ETCD"], `of ${role}`).toMatch(/^https?:\/\//);
         }
       }
     });
@@ -234,7 +234,7 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
       for (const { role, spec } of podsOf(rendered)) {
         if (role === "test") continue;
         for (const container of spec.containers) {
-          expect(Object.keys(container), role).toEqual(
+          expect(Object.keys(container), `of ${role}`).toEqual(
             expect.arrayContaining([
               "startupProbe",
               "livenessProbe",
@@ -267,19 +267,17 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
   });
 
   test("keys are made, each time others, and none where a Secret is named", async () => {
-    const keys = async (values: Record<string, unknown>) =>
-      (await render(values)).find(
-        ({ kind, metadata }) => kind === "Secret" && metadata.name.endsWith("-keys"),
-      )?.["data"] as Record<string, string> | undefined;
-    const [one, other] = [await keys({}), await keys({})];
+    const [one, other] = [await madeKeys({}), await madeKeys({})];
     expect(Object.keys(one ?? {}).toSorted()).toEqual(["access-key", "admin-token", "secret-key"]);
     for (const [name, value] of Object.entries(one ?? {})) {
       expect(value.length).toBeGreaterThan(24);
       expect(value).not.toBe(other?.[name]);
     }
-    const given = await keys({ auth: { accessKey: "my-access-key", secretKey: "my-secret-key" } });
+    const given = await madeKeys({
+      auth: { accessKey: "my-access-key", secretKey: "my-secret-key" },
+    });
     expect(Buffer.from(given?.["secret-key"] ?? "", "base64").toString()).toBe("my-secret-key");
-    expect(await keys({ auth: { existingSecret: "my-keys" } })).toBe(undefined);
+    expect(await madeKeys({ auth: { existingSecret: "my-keys" } })).toBe(undefined);
   });
 
   describe("values.schema.json", () => {
@@ -335,13 +333,11 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
   });
 
   test("the notes warn of a store that one disk can take with it", async () => {
-    const warnings = async (name: string) =>
-      (await renderNotes(RENDERINGS[name] ?? {})).match(/^WARNING: .*/gm) ?? [];
-    expect(await warnings("one node")).toEqual([
+    expect(await warningsOf("one node")).toEqual([
       expect.stringContaining("with 1 storage node,"),
       expect.stringContaining("etcd has 1 member:"),
     ]);
-    expect(await warnings("as it stands")).toEqual([]);
+    expect(await warningsOf("as it stands")).toEqual([]);
   });
 
   test("the chart is of this version", () => {
@@ -350,6 +346,20 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
   });
 });
 
+/** Of the Secret that the chart makes, if it does. */
+async function madeKeys(
+  values: Record<string, unknown>,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  const secret = (await render(values)).find(
+    ({ kind, metadata }) => kind === "Secret" && metadata.name.endsWith("-keys"),
+  );
+  return secret?.["data"] as Record<string, string> | undefined;
+}
+
+async function warningsOf(name: string): Promise<readonly string[]> {
+  return (await renderNotes(RENDERINGS[name] ?? {})).match(/^WARNING: .*/gm) ?? [];
+}
+
 function withoutExtra(values: Record<string, unknown>): Record<string, unknown> {
   const storage = { ...(values["storage"] as object | undefined), extraEnv: {} };
   return { ...values, extraEnv: {}, storage };
@@ -357,13 +367,11 @@ function withoutExtra(values: Record<string, unknown>): Record<string, unknown> 
 
 /** Of the ports and files that the chart has laid down, and of the role "all". */
 const NOT_IN_A_POD = [
-  ...[
-    "ADDRESS",
-    "ADMIN_ADDRESS",
-    "GRPC_ADDRESS",
-    "USERS_FILE",
-    "WORKERS",
-    "GATEWAY",
-    "CONNECTION_SPREAD",
-  ],
+  "ADDRESS",
+  "ADMIN_ADDRESS",
+  "GRPC_ADDRESS",
+  "USERS_FILE",
+  "WORKERS",
+  "GATEWAY",
+  "CONNECTION_SPREAD",
 ].map((name) => `ANYBUCKET_${name}`);

@@ -32,7 +32,8 @@ export async function render(
   );
   return parseAllDocuments(text, { uniqueKeys: true })
     .map((document) => {
-      if (document.errors.length > 0) throw document.errors[0];
+      const [fault] = document.errors;
+      if (fault !== undefined) throw new Error(`Cannot read a rendering: ${fault.message}`);
       return document.toJS() as Resource | null;
     })
     .filter((resource) => resource !== null);
