@@ -29,6 +29,8 @@ const KINDS: readonly Kind[] = [
   { name: "clients", project: "clients" },
   { name: "etcd", project: "etcd" },
   { name: "crash", project: "crash" },
+  { name: "helm", project: "helm" },
+  { name: "docker", project: "docker" },
 ];
 
 /** Programs that tests run, and the Debian package of each. */
@@ -44,7 +46,14 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   openssl: "openssl",
   python3: "python3",
   "mkfs.ext4": "e2fsprogs",
+  dockerd: "docker.io",
+  debootstrap: "debootstrap",
+  "docker-compose": "docker-compose",
 };
+
+/** The same for programs that Debian has no package of; Go makes them. */
+const GO_PROGRAMS: Readonly<Record<string, string>> = { helm: "helm.sh/helm/v3/cmd/helm@v3.22.0" };
+const GO_PROGRAMS_FOLDER = "/usr/local/bin";
 
 /** The same for modules of the system's Python. */
 const PYTHON_MODULES: Readonly<Record<string, string>> = { boto3: "python3-boto3" };
@@ -134,6 +143,28 @@ function runProject({ project, maxWorkers }: Kind): Counts {
 
 /** Installs what is missing where that is ours to do, and says what is missing elsewhere. */
 function setUp(): void {
+  installPackages();
+  installGoPrograms();
+}
+
+function installGoPrograms(): void {
+  for (const [program, source] of Object.entries(GO_PROGRAMS)) {
+    if (isInstalled(program)) continue;
+    const command = `GOBIN=${GO_PROGRAMS_FOLDER} go install ${source}`;
+    if (process.getuid?.() !== 0 || spawnSync("go", ["version"]).status !== 0) {
+      say(`Not installed: ${program}. Tests that need it are left out; to have it: ${command}`);
+      continue;
+    }
+    say(`Not installed: ${program}. Making it with ${command}`);
+    const environment = { ...process.env, GOBIN: GO_PROGRAMS_FOLDER };
+    spawnSync("go", ["install", source], {
+      stdio: ["ignore", "ignore", "inherit"],
+      env: environment,
+    });
+  }
+}
+
+function installPackages(): void {
   const missing = [
     ...Object.entries(PROGRAMS).filter(([program]) => !isInstalled(program)),
     ...Object.entries(PYTHON_MODULES).filter(([module]) => !canImport(module)),
