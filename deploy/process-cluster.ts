@@ -209,7 +209,7 @@ export class ProcessCluster {
     const { name, kind, port, adminPort } = this.member(member);
     if (kind === "etcd") return {};
     const { nodes, zones = 1, accessKey, secretKey, env, envOf } = this.#options;
-    const etcd = this.of("etcd").map((member) => `http://127.0.0.1:${member.port}`);
+    const etcd = this.of("etcd").map((one) => `http://127.0.0.1:${one.port}`);
     const shared = {
       ANYBUCKET_ETCD: etcd.join(","),
       ANYBUCKET_ADMIN_ADDRESS: `127.0.0.1:${adminPort}`,
