@@ -14,6 +14,7 @@ import { endSession } from "#metadata/sessions.ts";
 import type { RunningDataPlane } from "#objects/create-data-plane.ts";
 import type { WrittenExtents } from "#objects/data-plane.ts";
 import { CLUSTER } from "#objects/testing/data-plane-bench.ts";
+import { DIRTY_MARKS } from "#placement/placement-record.ts";
 
 const SMALL = 500;
 
@@ -135,6 +136,25 @@ describe("garbage collection", () => {
     await deadProcess(keeper, { abandoned: 65, seenBy: job });
     await expect(keeper.run(job)).rejects.toThrow(/65 of 265 writes/);
     expect(keeper.bench.shards).toBe(265);
+  });
+
+  test("a disk that comes back during a sweep is gone through by another", async () => {
+    await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3 });
+    const { bench } = keeper;
+    const job = garbageJob(keeper);
+    await keeper.run(job);
+    await deadProcess(keeper, { abandoned: 3, seenBy: job });
+    const [away] = bench.disks;
+    if (!away) throw new Error("no disk");
+    bench.stores.delete(away.diskId);
+    keeper.onAsk = async () => {
+      bench.stores.set(away.diskId, away);
+    };
+    await keeper.run(job);
+    expect(bench.disks.map(({ size }) => size)).toEqual([3, 0, 0]);
+    expect((await bench.metadata.range({ ...DIRTY_MARKS, limit: 10 })).entries).toEqual([]);
+    await keeper.run(job);
+    expect(away.size).toBe(0);
   });
 
   test("a disk that was away while shards were removed is gone through when it is back", async () => {

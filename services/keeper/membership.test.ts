@@ -94,6 +94,18 @@ describe("a node that is away (R30)", () => {
     expect(members(await bench.map())).toEqual(members(before));
   });
 
+  test("stays out until a new keeper has heard of it", async () => {
+    const bench = await Bench.of(5);
+    await bench.silence(["n2"], 16 * MINUTE_MS);
+    expect((await bench.states())[1]).toBe("out");
+    bench.standings = new NodeStandings(bench.clock);
+    await bench.turn();
+    expect((await bench.states())[1]).toBe("out");
+    bench.answer("n2");
+    await bench.turn();
+    expect((await bench.states())[1]).toBe("active");
+  });
+
   test("does not take others with it: at most a tenth are out, and one", async () => {
     const bench = await Bench.of(8);
     await bench.silence(["n1", "n2", "n3", "n4"], 20 * MINUTE_MS);
@@ -141,7 +153,7 @@ class Bench {
     monotonic: () => this.nowMs,
     sleep: () => Promise.resolve(),
   };
-  readonly standings = new NodeStandings(this.clock);
+  standings = new NodeStandings(this.clock);
   session: Session;
 
   private constructor(session: Session) {

@@ -90,7 +90,7 @@ export class MembershipJob implements Job {
     { fence, signal, progress }: JobContext,
   ): Promise<"again" | "place"> {
     const { metadata, standings, log } = this.#parts;
-    const back = nodes.find(({ id, state }) => state === "out" && standings.of(id) === "up");
+    const back = nodes.find(({ id, state }) => state === "out" && standings.isUp(id));
     if (back) {
       await changeNode(metadata, back.id, asBack, { signal, fence });
       log.info({ node: back.id }, "node is back: it takes its share again");

@@ -44,6 +44,11 @@ export class NodeStandings {
     return this.#observed.get(nodeId)?.standing ?? "up";
   }
 
+  /** Whether it has answered, and goes on doing so. */
+  isUp(nodeId: string): boolean {
+    return this.#observed.get(nodeId)?.standing === "up";
+  }
+
   /** How long it has not been up. */
   awayMs(nodeId: string): number {
     const observed = this.#observed.get(nodeId);

@@ -4,10 +4,12 @@ import { ScrubJob } from "#keeper/scrub.ts";
 import { KeeperBench } from "#keeper/testing/keeper-bench.ts";
 import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
+import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { SUSPICIONS } from "#objects/suspicions.ts";
 import { CLUSTER } from "#objects/testing/data-plane-bench.ts";
-import type { DiskStep, MemoryDisk } from "#objects/testing/memory-disk.ts";
-import { DIRTY_MARKS } from "#placement/placement-record.ts";
+import { type DiskStep, MemoryDisk } from "#objects/testing/memory-disk.ts";
+import { changeMap } from "#placement/change-map.ts";
+import { DIRTY_MARKS, dirtyMarkOf } from "#placement/placement-record.ts";
 import type { ShardId } from "#shards/shard-store.ts";
 
 const KIB = 1024;
@@ -73,6 +75,27 @@ describe("repair of ec-4+2 on six disks", () => {
     expect(away.size).toBeGreaterThan(0);
     for (const at of [1, 2]) bench.stores.delete(bench.disks[at]?.diskId ?? "");
     expect(await keeper.unreadable()).toEqual([]);
+  });
+
+  test("a disk that comes back while its group is gone through keeps its mark", async () => {
+    await using keeper = await KeeperBench.open({ codec: "ec-4+2", disks: 6, groupCount: 1 });
+    const { bench } = keeper;
+    const [away] = bench.disks;
+    if (!away) throw new Error("no disk");
+    bench.stores.delete(away.diskId);
+    await keeper.store(300 * KIB);
+    const fresh = await bench.replace(3);
+    fresh.before = (step) => {
+      if (step !== "list") bench.stores.set(away.diskId, away);
+    };
+    const job = repairJob(keeper);
+    await keeper.run(job);
+    expect({ fresh: fresh.size, away: away.size }).toEqual({ fresh: 1, away: 0 });
+    const marks = await bench.metadata.range({ ...DIRTY_MARKS, limit: 10 });
+    expect(marks.entries.map(({ key }) => dirtyMarkOf(key).diskId)).toEqual([away.diskId]);
+    await keeper.run(job);
+    expect(away.size).toBe(1);
+    expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
   });
 
   test("a mark that is written again while repair looks stays", async () => {
@@ -181,6 +204,71 @@ test("where shards were is forgotten in the next round, when the map changed in 
   expect(await keeper.unreadable()).toEqual([]);
 });
 
+test("where shards were is not forgotten by a round that began before the fences of the move were raised", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 1 });
+  const { bench } = keeper;
+  const { metadata } = bench;
+  const late = await keeper.write(bench.data, 500);
+  let isMoved = false;
+  const move = async () => {
+    isMoved = true;
+    metadata.fault = ({ put }) => {
+      const isFence = put.some(({ key }) => Buffer.from(key).includes("placement/group/"));
+      if (isFence) throw new Error("killed");
+      return undefined;
+    };
+    await expect(drain(keeper, 0)).rejects.toThrow("killed");
+    metadata.fault = undefined;
+    await bench.map.refresh();
+  };
+  // While the round begins, behind its look at the map.
+  const during = new Proxy(metadata, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== "function") return value;
+      return async (...given: unknown[]) => {
+        if (name === "range" && !isMoved) await move();
+        return (value as (...given: unknown[]) => unknown).apply(target, given);
+      };
+    },
+  });
+  const job = repairJob(keeper, during);
+  const context = await keeper.context(job.name);
+  expect(await job.step(context)).toBe("more");
+  expect(await keeper.commit(late)).toBe(true);
+  while ((await job.step(context)) === "more");
+  await bench.map.refresh();
+  expect(bench.map.map.groups.flatMap(({ earlier }) => earlier)).not.toEqual([]);
+  await keeper.run(job);
+  await bench.map.refresh();
+  expect(bench.map.map.groups.flatMap(({ earlier }) => earlier)).toEqual([]);
+  expect(bench.disks.at(-1)?.size).toBe(1);
+});
+
+test("a copy is not taken away as surplus from a disk that was given its place back meanwhile", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 1 });
+  const { bench } = keeper;
+  for (let count = 0; count < 2; count++) await keeper.store(500);
+  const [drained] = bench.disks;
+  const fresh = await drain(keeper, 0);
+  await bench.map.refresh();
+  let asked = 0;
+  keeper.onAsk = async () => {
+    asked += 1;
+    if (asked !== 2) return;
+    while (fresh.size === 0) await new Promise(setImmediate);
+    await takeBack(keeper);
+  };
+  const job = repairJob(keeper);
+  await keeper.run(job);
+  expect(drained?.size).toBe(2);
+  keeper.onAsk = undefined;
+  await keeper.run(job);
+  expect(bench.disks.map(({ size }) => size)).toEqual([2, 2, 2, 0]);
+  expect(await entries(keeper, DIRTY_MARKS)).toBe(0);
+  expect(await keeper.unreadable()).toEqual([]);
+});
+
 test("where shards may still be is not forgotten while nobody can look there", async () => {
   await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 3, groupCount: 32 });
   const { bench } = keeper;
@@ -253,8 +341,35 @@ function cannotTell(step: DiskStep): void {
   if (step === "stat") throw new Error("EIO");
 }
 
-function repairJob(keeper: KeeperBench): RepairJob {
-  const { stores, map, metadata, classes } = keeper.bench;
+/** One more disk, to which another's places go. */
+async function drain({ bench }: KeeperBench, at: number): Promise<MemoryDisk> {
+  const fresh = new MemoryDisk("f".repeat(32));
+  bench.disks.push(fresh);
+  bench.stores.set(fresh.diskId, fresh);
+  await changeMap(bench.metadata, mapOf(bench.disks, { draining: bench.disks[at] }));
+  return fresh;
+}
+
+/** The last disk is drained instead, and all before it are wanted. */
+async function takeBack({ bench }: KeeperBench): Promise<void> {
+  await changeMap(bench.metadata, mapOf(bench.disks, { draining: bench.disks.at(-1) }));
+  await bench.map.refresh();
+}
+
+function mapOf(disks: readonly MemoryDisk[], { draining }: { draining: MemoryDisk | undefined }) {
+  const placed = disks.map((disk) => {
+    const { diskId: id } = disk;
+    const state = disk === draining ? ("draining" as const) : ("active" as const);
+    return { id, node: "node", zone: "zone", weight: 1, state, label: id };
+  });
+  return { clusterId: CLUSTER, disks: placed, width: 3, groupCount: 1 };
+}
+
+function repairJob(
+  keeper: KeeperBench,
+  metadata: MetadataStore = keeper.bench.metadata,
+): RepairJob {
+  const { stores, map, classes } = keeper.bench;
   const { references } = keeper;
   const parts = { stores, map, metadata, classes, references, clusterId: CLUSTER };
   return new RepairJob({ ...parts, clock: systemClock, log: silentLog, bytesPerSecond: 2 ** 40 });

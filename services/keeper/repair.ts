@@ -20,8 +20,8 @@ import type { Entry, MetadataStore } from "#metadata/metadata-store.ts";
 import { encodeSuspicion, SUSPICIONS, suspicionKey } from "#objects/suspicions.ts";
 import { forgetEarlier, raiseFences } from "#placement/change-map.ts";
 import type { PlacementGroup } from "#placement/placement-map.ts";
-import { DIRTY_MARKS, dirtyMarkOf } from "#placement/placement-record.ts";
-import type { ShardId } from "#shards/shard-store.ts";
+import { DIRTY_MARKS, decodeMap, dirtyMarkOf, MAP_KEY } from "#placement/placement-record.ts";
+import type { ShardId, ShardStore } from "#shards/shard-store.ts";
 
 const EVERY_MS = 30_000;
 /** Bytes read and written a second: a third of a disk, and of a core's checksums. */
@@ -82,7 +82,7 @@ export class RepairJob implements Job {
     }
     const next = groups.shift();
     if (next) {
-      const isWhole = await this.#mendGroup(next, context);
+      const isWhole = await this.#mendGroup(next, epoch, context);
       if (isWhole) settled.add(next.group);
       context.progress.reached((total - groups.length) / total);
       return "more";
@@ -100,8 +100,10 @@ export class RepairJob implements Job {
   async #begin({ signal }: JobContext): Promise<Round> {
     const { metadata, map } = this.#parts;
     await map.refresh(signal);
+    // All of the round is about this one map: of a later one the fences may not be raised yet.
+    const known = map.map;
     // From here on no write planned before a group moved can be committed, so listings are complete.
-    await raiseFences(metadata, map.map, signal);
+    await raiseFences(metadata, known, signal);
     const suspects = [...(await metadata.range({ ...SUSPICIONS, limit: PAGE }, signal)).entries];
     const byGroup = new Map<number, Entry[]>();
     for (let from = DIRTY_MARKS.from; ; ) {
@@ -117,8 +119,9 @@ export class RepairJob implements Job {
       from = afterKey(last.key);
     }
     // Mended in a round in which the map changed: what was seen there did not count.
-    for (const [group, placed] of map.map.groups.entries()) {
-      if (placed.earlier.length > 0 && !byGroup.has(group) && this.#isHere(placed)) {
+    for (const [group, placed] of known.groups.entries()) {
+      const isHere = allHere(placed, this.#parts.stores);
+      if (placed.earlier.length > 0 && !byGroup.has(group) && isHere) {
         byGroup.set(group, []);
       }
     }
@@ -127,24 +130,31 @@ export class RepairJob implements Job {
       .filter((dirty) => this.#canMend(dirty))
       .toSorted((one, other) => other.marks.length - one.marks.length);
     const total = Math.max(1, groups.length);
-    return { suspects, groups, total, settled: new Set(), epoch: map.map.epoch };
+    return { suspects, groups, total, settled: new Set(), epoch: known.epoch };
   }
 
   /** Nothing can be done for a disk that is away and keeps its place. */
   #canMend({ group, marks }: DirtyGroup): boolean {
     if (group >= this.#parts.map.groupCount) return false;
-    return marks.length === 0 || marks.some((mark) => this.#isMendable(mark));
+    return marks.length === 0 || marks.some((mark) => this.#isMendable(mark, this.#parts.stores));
   }
 
-  #isMendable(mark: Entry): boolean {
+  #isMendable(mark: Entry, here: Stores): boolean {
     const { group, diskId } = dirtyMarkOf(mark.key);
     const isMember = this.#parts.map.group(group).members.includes(diskId);
-    return !isMember || this.#parts.stores.has(diskId);
+    return !isMember || here.has(diskId);
   }
 
   /** Answers whether every shard is now in its place. */
-  async #mendGroup({ group, marks }: DirtyGroup, context: JobContext): Promise<boolean> {
+  async #mendGroup(
+    { group, marks }: DirtyGroup,
+    epoch: number,
+    context: JobContext,
+  ): Promise<boolean> {
     const { stores, map, log } = this.#parts;
+    // Nodes come and go meanwhile: one that comes back later was not listed, and counts as away.
+    const here: Stores = new Map(stores);
+    const mending = { ...this.#mending, stores: here };
     const problemsBefore = context.progress.problemCount;
     const unlisted = new Set<string>();
     const surplus = new Surplus();
@@ -153,54 +163,60 @@ export class RepairJob implements Job {
       unlisted.add(diskId);
       context.progress.failed(`disk ${diskId}`, error);
     };
-    for await (const write of listWrites(stores, { group, onFault, signal: context.signal })) {
-      const absent = absentFrom(this.#parts, write).length;
+    for await (const write of listWrites(here, { group, onFault, signal: context.signal })) {
+      const absent = absentFrom(mending, write).length;
       if (absent > 0) damaged.push({ write, absent });
-      else surplus.add(surplusOf(this.#parts, write, { isMended: false }));
+      else surplus.add(surplusOf(mending, write, { isMended: false }));
       if (damaged.length < DAMAGED_MAX) continue;
-      surplus.add(await this.#mendAll(damaged, context));
+      surplus.add(await this.#mendAll(mending, damaged, context));
       damaged = [];
     }
-    surplus.add(await this.#mendAll(damaged, context));
-    await this.#removeSurplus(surplus, context);
+    surplus.add(await this.#mendAll(mending, damaged, context));
+    await this.#removeSurplus(surplus, epoch, context);
     const failures = context.progress.problemCount - problemsBefore;
     if (failures > 0 || unlisted.size > 0) {
       log.warn({ group, failures }, "group not wholly repaired; its mark stays");
       return false;
     }
-    await this.#clear(marks, context);
-    return this.#isHere(map.group(group));
+    if (!(await this.#isStillSo(epoch, context))) return false;
+    const done = marks.filter((mark) => this.#isMendable(mark, here));
+    await this.#clear(done, context);
+    return allHere(map.group(group), here);
   }
 
-  /** Whether all who have, or may still have, shards of the group are here to be asked. */
-  #isHere({ members, earlier }: PlacementGroup): boolean {
-    const { stores } = this.#parts;
-    return (
-      members.every((diskId) => stores.has(diskId)) &&
-      earlier.every(({ diskId }) => stores.has(diskId))
-    );
+  /** Whether the map is the one that the round is about, and the work still this process's. */
+  async #isStillSo(epoch: number, { signal, fence }: JobContext): Promise<boolean> {
+    const keys = [MAP_KEY, ...fence.map(({ key }) => key)];
+    const [map, ...held] = await this.#parts.metadata.getMany(keys, signal);
+    const isOurs = fence.every(({ revision }, at) => held[at]?.revision === revision);
+    return isOurs && map !== undefined && decodeMap(map.value).epoch === epoch;
   }
 
   async #mendAll(
+    mending: MendParts,
     damaged: readonly { readonly write: ListedWrite; readonly absent: number }[],
     context: JobContext,
   ): Promise<readonly Stray[]> {
     const strays: Stray[] = [];
     const queue = damaged.toSorted((one, other) => other.absent - one.absent).values();
     const lane = async () => {
-      for (const { write } of queue) strays.push(...(await this.#mend(write, context)));
+      for (const { write } of queue) strays.push(...(await this.#mend(mending, write, context)));
     };
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
     return strays;
   }
 
   /** Answers the copies that are needed no more. */
-  async #mend(write: ListedWrite, { signal, progress }: JobContext): Promise<readonly Stray[]> {
+  async #mend(
+    mending: MendParts,
+    write: ListedWrite,
+    { signal, progress }: JobContext,
+  ): Promise<readonly Stray[]> {
     try {
-      const bytes = await mendWrite(this.#mending, { write, bad: [], signal });
+      const bytes = await mendWrite(mending, { write, bad: [], signal });
       if (bytes === undefined) return [];
       progress.did({ bytes });
-      return surplusOf(this.#parts, write, { isMended: true });
+      return surplusOf(mending, write, { isMended: true });
     } catch (error) {
       signal.throwIfAborted();
       progress.failed(`write ${Buffer.from(write.writeId).toString("hex")}`, error);
@@ -208,9 +224,11 @@ export class RepairJob implements Job {
     }
   }
 
-  async #removeSurplus(surplus: Surplus, context: JobContext): Promise<void> {
+  /** Not what a later map gave back to its disk: there it may be the only copy by now. */
+  async #removeSurplus(surplus: Surplus, epoch: number, context: JobContext): Promise<void> {
     for (const [diskId, ids] of surplus.byDisk) {
       for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
+        if (!(await this.#isStillSo(epoch, context))) return;
         const batch = ids.slice(start, start + REMOVE_BATCH);
         await this.#parts.stores.get(diskId)?.remove(batch, context.signal);
       }
@@ -218,9 +236,8 @@ export class RepairJob implements Job {
   }
 
   async #clear(marks: readonly Entry[], { signal, fence }: JobContext): Promise<void> {
-    const done = marks.filter((mark) => this.#isMendable(mark));
-    for (let start = 0; start < done.length; start += MARKS_A_COMMIT) {
-      const some = done.slice(start, start + MARKS_A_COMMIT);
+    for (let start = 0; start < marks.length; start += MARKS_A_COMMIT) {
+      const some = marks.slice(start, start + MARKS_A_COMMIT);
       const expect = [...some.map(({ key, revision }) => ({ key, revision })), ...fence];
       // A conflict: a write has missed the disk again meanwhile, and the next round looks anew.
       await this.#parts.metadata.commit(
@@ -256,6 +273,15 @@ export class RepairJob implements Job {
     if (distinct.length === 0) return;
     await this.#parts.metadata.commit({ expect: fence, put: distinct, remove: [] }, signal);
   }
+}
+
+type Stores = ReadonlyMap<string, ShardStore>;
+
+/** Whether all who have, or may still have, shards of the group can be asked. */
+function allHere({ members, earlier }: PlacementGroup, here: Stores): boolean {
+  return (
+    members.every((diskId) => here.has(diskId)) && earlier.every(({ diskId }) => here.has(diskId))
+  );
 }
 
 interface Stray {

@@ -35,6 +35,7 @@ export interface SweepVerdict {
   readonly byDisk: ReadonlyMap<string, readonly ShardId[]>;
   /** Ended sessions of which all writes seen are named, or go now. */
   readonly settled: ReadonlySet<string>;
+  /** Disks of which not all shards were seen: away when the listing began, or broken off. */
   readonly unlisted: ReadonlySet<string>;
   /** Groups of which a disk lacks shards. */
   readonly dirty: readonly { readonly group: number; readonly diskId: string }[];
@@ -64,14 +65,7 @@ export class Sweep {
   }
 
   async step(context: JobContext): Promise<StepOutcome> {
-    const { stores } = this.#parts;
-    this.#listing ??= listWrites(stores, {
-      signal: context.signal,
-      onFault: (diskId, error) => {
-        this.#unlisted.add(diskId);
-        context.progress.failed(`disk ${diskId}`, error);
-      },
-    });
+    this.#listing ??= this.#list(context);
     const writes: ListedWrite[] = [];
     while (writes.length < STEP_WRITES) {
       const next = await this.#listing.next();
@@ -93,6 +87,19 @@ export class Sweep {
       unlisted: this.#unlisted,
       dirty: [...this.#dirty.values()],
     };
+  }
+
+  #list({ signal, progress }: JobContext): AsyncGenerator<ListedWrite, void, void> {
+    const { stores, map } = this.#parts;
+    // One that comes back later is not in the listing.
+    for (const { id, state } of map.map.disks) {
+      if (state !== "gone" && !stores.has(id)) this.#unlisted.add(id);
+    }
+    const onFault = (diskId: string, error: unknown) => {
+      this.#unlisted.add(diskId);
+      progress.failed(`disk ${diskId}`, error);
+    };
+    return listWrites(stores, { signal, onFault });
   }
 
   async #judge(writes: readonly ListedWrite[], context: JobContext): Promise<void> {

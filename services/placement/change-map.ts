@@ -2,7 +2,7 @@
  * Makes the first placement map and every later one.
  *
  * The order makes it safe to stop anywhere: first the dirty marks of the places that change hands, then the map, then
- * the fences of the groups that moved. Until a group's fence is raised writes planned by the old map may still be
+ * the marks once more, as repair may have cleared them by the map before, then the fences of the groups that moved. Until a group's fence is raised writes planned by the old map may still be
  * committed; their shards lie on earlier members, which readers still ask. Repair raises fences that are behind
  * before it lists a group, so what it then finds is all there will be (DESIGN §5).
  */
@@ -58,7 +58,8 @@ export async function changeMap(
       await raiseFences(metadata, old, signal);
       return old;
     }
-    await putAll(metadata, dirtyMarks(old, next), signal);
+    const marks = dirtyMarks(old, next);
+    await putAll(metadata, marks, signal);
     const expect = [{ key: MAP_KEY, revision: stored?.revision ?? 0 }, ...(request.expect ?? [])];
     const put = [{ key: MAP_KEY, value: encodeMap(next) }];
     const outcome = await metadata.commit({ expect, put, remove: [] }, signal);
@@ -71,6 +72,7 @@ export async function changeMap(
         "Cannot change the placement map: the nodes have changed meanwhile",
       );
     }
+    await putAll(metadata, marks, signal);
     await raiseFences(metadata, next, signal);
     return next;
   }

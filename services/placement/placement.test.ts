@@ -13,6 +13,7 @@ import type { PlacedDisk } from "#placement/placement-map.ts";
 import {
   DIRTY_MARKS,
   decodeMap,
+  dirtyKey,
   dirtyMarkOf,
   encodeFence,
   encodeMap,
@@ -76,6 +77,23 @@ describe("the map in the index", () => {
     const marks = entries.map(({ key }) => dirtyMarkOf(key));
     expect(marks).toEqual(map.groups.map((_, group) => ({ group, diskId: idOf(4) })));
     expect(map.disks.map(({ id }) => id)).not.toContain(idOf(3));
+  });
+
+  test("marks them again once it has, as repair may have looked in between, and seen nothing missing", async () => {
+    const metadata = new MemoryMetadata();
+    await changeMap(metadata, request([1, 2, 3]));
+    metadata.fault = ({ put }) => {
+      if (!put.some(({ key }) => MAP_KEY.equals(key))) return undefined;
+      metadata.fault = undefined;
+      const remove = Array.from({ length: 16 }, (_, group) => {
+        return dirtyKey({ group, diskId: idOf(4) });
+      });
+      void metadata.commit({ expect: [], put: [], remove });
+      return undefined;
+    };
+    await changeMap(metadata, request([1, 2, 4]));
+    const { entries } = await metadata.range({ ...DIRTY_MARKS, limit: 1000 });
+    expect(entries.length).toBe(16);
   });
 
   test("a write planned before its group moved is refused at its commit, one of another group is not", async () => {
