@@ -106,6 +106,19 @@ describe("a node that is away (R30)", () => {
     expect((await bench.states())[1]).toBe("active");
   });
 
+  test("is not out for the time in which nobody asked: the keeper itself was paused", async () => {
+    const bench = await Bench.of(5);
+    bench.standings.observe("n2", false);
+    bench.nowMs += 20 * MINUTE_MS;
+    await bench.turn();
+    expect(await bench.states()).not.toContain("out");
+    bench.standings.observe("n2", false);
+    await bench.turn();
+    expect(await bench.states()).not.toContain("out");
+    await bench.silence(["n2"], 16 * MINUTE_MS);
+    expect((await bench.states())[1]).toBe("out");
+  });
+
   test("does not take others with it: at most a tenth are out, and one", async () => {
     const bench = await Bench.of(8);
     await bench.silence(["n1", "n2", "n3", "n4"], 20 * MINUTE_MS);

@@ -15,6 +15,8 @@ interface Observed {
   readonly standing: Standing;
   /** By the clock's `monotonic`: when it stopped being up. */
   readonly sinceMs: number;
+  /** When it was last asked: what was before a pause of this process says nothing about the time since. */
+  readonly askedMs: number;
   readonly answers: number;
 }
 
@@ -49,24 +51,25 @@ export class NodeStandings {
     return this.#observed.get(nodeId)?.standing === "up";
   }
 
-  /** How long it has not been up. */
+  /** How long it has not been up, as far as it was asked. */
   awayMs(nodeId: string): number {
     const observed = this.#observed.get(nodeId);
     if (!observed || observed.standing === "up") return 0;
-    return this.#clock.monotonic() - observed.sinceMs;
+    return observed.askedMs - observed.sinceMs;
   }
 }
 
 function answered(before: Observed | undefined, now: number): Observed {
   const answers = (before?.answers ?? ANSWERS_UP) + 1;
   if (!before || before.standing === "up" || answers >= ANSWERS_UP) {
-    return { standing: "up", sinceMs: now, answers };
+    return { standing: "up", sinceMs: now, askedMs: now, answers };
   }
-  return { ...before, answers };
+  return { ...before, askedMs: now, answers };
 }
 
 function silent(before: Observed | undefined, now: number): Observed {
-  const sinceMs = before && before.standing !== "up" ? before.sinceMs : now;
+  const isKnown = before && before.standing !== "up" && now - before.askedMs < DOWN_AFTER_MS;
+  const sinceMs = isKnown ? before.sinceMs : now;
   const isDown = before?.standing === "down" || now - sinceMs >= DOWN_AFTER_MS;
-  return { standing: isDown ? "down" : "suspect", sinceMs, answers: 0 };
+  return { standing: isDown ? "down" : "suspect", sinceMs, askedMs: now, answers: 0 };
 }
