@@ -123,7 +123,18 @@ async function made(
   } finally {
     await rm(folder, { recursive: true });
   }
+  await removeEarlier(name);
   return name;
+}
+
+/** Each change of the source makes an image: those that came before this one are of no more use. */
+async function removeEarlier(name: string): Promise<void> {
+  const [repository = ""] = name.split(":");
+  const all = await docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", repository);
+  for (const earlier of all.split("\n")) {
+    // One that a container still uses stays until next time.
+    if (earlier !== name && earlier !== "") await isThere("image", "rm", earlier);
+  }
 }
 
 async function buildFrom(folder: string, name: string, lines: readonly string[]): Promise<void> {
