@@ -8,9 +8,8 @@ import { systemDisk } from "#lib/system-disk.ts";
 import { parseAddress } from "#local/address.ts";
 import { type FoundFolder, findFolders, joinFolder } from "#local/machine.ts";
 import { EXIT_CONFIGURATION, OperatorFault } from "#local/operator-fault.ts";
-import type { MetadataStore } from "#metadata/metadata-store.ts";
 import type { NodeDisk, NodeRecord } from "#placement/node-record.ts";
-import { NodeRefused, readNodes, registerNode } from "#placement/nodes.ts";
+import { checkRegistration, NodeRefused, readNodes, registerNode } from "#placement/nodes.ts";
 import type { Settings } from "#settings.ts";
 import type { NodeControl, NodeStatus } from "#shards/node-control.ts";
 import { serveShards } from "#shards/server.ts";
@@ -43,8 +42,13 @@ export async function serveStorage(
 ): Promise<ReadonlyMap<string, DiskStore>> {
   const { settings, log, closing, signal } = process;
   const { cluster } = settings;
-  const known = await recordOf(metadata, cluster.node);
-  const { mounted, replaced } = await joinDisks({ process, clusterId, folders, known });
+  const { nodes } = await readNodes(metadata, signal);
+  const plan = planDisks(process, folders, nodes);
+  await refusing(async () => checkRegistration({ id: cluster.node, ...plan }, nodes));
+  const mounted: { path: string; diskId: string }[] = [];
+  for (const folder of plan.folders) {
+    mounted.push(await joinFolder(folder, { clusterId, random: systemRandom, closing }));
+  }
   const stores = new Map<string, DiskStore>();
   const disks: NodeDisk[] = [];
   for (const { path, diskId } of mounted) {
@@ -73,6 +77,7 @@ export async function serveStorage(
   closing.defer(() => control.setDraining(true));
   const { zone, weight } = cluster;
   const address = cluster.nodeAddress ?? `${cluster.node}:${server.port}`;
+  const { replaced } = plan;
   const registration = { id: cluster.node, zone, weight, address, disks, replaced };
   const record = await refusing(() => registerNode(metadata, registration, signal));
   log.info({ node: record.id, zone, address, state: record.state }, "registered");
@@ -86,43 +91,44 @@ export async function serveStorage(
   return stores;
 }
 
-async function recordOf(metadata: MetadataStore, nodeId: string): Promise<NodeRecord | undefined> {
-  return (await readNodes(metadata)).nodes.find(({ id }) => id === nodeId);
+interface DiskPlan {
+  readonly folders: readonly FoundFolder[];
+  /** Those of the folders that are disks already. */
+  readonly disks: readonly NodeDisk[];
+  /** Disks whose place an empty folder takes. */
+  readonly replaced: readonly string[];
 }
 
 /** An empty folder where the node had a disk is one that is not mounted, unless the operator says otherwise (R29). */
-async function joinDisks({
-  process,
-  clusterId,
-  folders,
-  known,
-}: {
-  process: RoleProcess;
-  clusterId: string;
-  folders: readonly FoundFolder[];
-  known: NodeRecord | undefined;
-}): Promise<{ mounted: readonly { path: string; diskId: string }[]; replaced: readonly string[] }> {
-  const { settings, closing, notes } = process;
-  const mounted: { path: string; diskId: string }[] = [];
+function planDisks(
+  { settings, notes }: RoleProcess,
+  found: readonly FoundFolder[],
+  nodes: readonly NodeRecord[],
+): DiskPlan {
+  const { node } = settings.cluster;
+  const known = nodes.find(({ id }) => id === node);
+  const folders: FoundFolder[] = [];
+  const disks: NodeDisk[] = [];
   const replaced: string[] = [];
-  for (const folder of folders) {
-    const lost = folder.diskId
-      ? undefined
-      : known?.disks.find(({ label }) => label === folder.path);
-    const isReplaced = settings.replace.some((one) => resolve(one) === folder.path);
-    if (lost && !isReplaced) {
+  for (const folder of found) {
+    const { path, diskId } = folder;
+    if (diskId !== undefined) disks.push({ id: diskId, label: path, capacity: 0 });
+    const isReplaced = settings.replace.some((one) => resolve(one) === path);
+    // A start that was cut short may have made the new disk, and not registered it.
+    const lost = known?.disks.find(({ id, label }) => label === path && id !== diskId);
+    if (lost && diskId === undefined && !isReplaced) {
       notes.set(
-        folder.path,
-        `degraded: the disk of ${folder.path} is missing; mount it, or start with --replace ${folder.path} to have an empty one filled`,
+        path,
+        `degraded: the disk of ${path} is missing; mount it, or start with --replace ${path} to have an empty one filled`,
       );
       continue;
     }
-    if (lost) replaced.push(lost.id);
-    mounted.push(await joinFolder(folder, { clusterId, random: systemRandom, closing }));
+    if (lost && isReplaced) replaced.push(lost.id);
+    folders.push(folder);
   }
-  if (mounted.length > 0) return { mounted, replaced };
+  if (folders.length > 0) return { folders, disks, replaced };
   throw new OperatorFault(
-    `Cannot serve node ${settings.cluster.node}: none of its disks is mounted`,
+    `Cannot serve node ${node}: none of its disks is mounted; mount one, or start with --replace to have an empty one filled`,
     EXIT_CONFIGURATION,
   );
 }

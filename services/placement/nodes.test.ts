@@ -99,6 +99,13 @@ describe("registering a node", () => {
     expect((await registerNode(metadata, fresh)).disks).toEqual([diskOf(1), diskOf(3)]);
   });
 
+  test("the only disk is replaced when the operator says so", async () => {
+    const metadata = new MemoryMetadata();
+    await registerNode(metadata, registration("n1", [diskOf(1)]));
+    const fresh = { ...registration("n1", [diskOf(3)]), replaced: [diskOf(1).id] };
+    expect((await registerNode(metadata, fresh)).disks).toEqual([diskOf(3)]);
+  });
+
   test("one that was removed is refused as long as its data is missed", async () => {
     const metadata = new MemoryMetadata();
     await registerNode(metadata, registration("n1", [diskOf(1)]));

@@ -69,7 +69,7 @@ export async function registerNode(
     metadata,
     (nodes) => {
       const known = nodes.find((node) => node.id === id);
-      refuseStrangers(registration, { known, nodes });
+      checkRegistration(registration, nodes);
       return { id, next: registered(registration, known) };
     },
     { signal },
@@ -121,11 +121,12 @@ async function changing<Next extends NodeRecord | undefined>(
   throw new Error(`Cannot change a node: others changed theirs ${TRIES_MAX} times meanwhile`);
 }
 
-/** A name stays with its disks: another machine, or the same one with other disks, is another node (R29). */
-function refuseStrangers(
-  { id, disks }: Registration,
-  { known, nodes }: { known: NodeRecord | undefined; nodes: readonly NodeRecord[] },
+/** Throws NodeRefused. A name stays with its disks: another machine, or the same one with other disks, is another node (R29). */
+export function checkRegistration(
+  { id, disks, replaced }: Pick<Registration, "id" | "disks" | "replaced">,
+  nodes: readonly NodeRecord[],
 ): void {
+  const known = nodes.find((node) => node.id === id);
   for (const node of nodes) {
     const shared =
       node.id !== id && node.disks.find((disk) => disks.some((one) => one.id === disk.id));
@@ -140,7 +141,10 @@ function refuseStrangers(
       `Cannot register as ${id}: that node was removed, and what it held is being made again elsewhere; wait, or choose another ANYBUCKET_NODE`,
     );
   }
-  if (known.disks.some((disk) => disks.some((one) => one.id === disk.id))) return;
+  const isSame = known.disks.some((disk) => {
+    return disks.some((one) => one.id === disk.id) || replaced.includes(disk.id);
+  });
+  if (isSame) return;
   throw new NodeRefused(
     `Cannot register as ${id}: that node has other disks (${known.disks.map(({ label }) => label).join(", ")}); choose another ANYBUCKET_NODE, or remove it first: anybucket node remove ${id} --lost`,
   );

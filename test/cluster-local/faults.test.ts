@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -61,11 +62,13 @@ describe("a storage node that is not what it says", () => {
       /^anybucket: Cannot register as node1: that node has other disks \(.*node1\/disk1\); choose another ANYBUCKET_NODE, or remove it first/,
     );
     expect(code).toBe(WRONG_SETTINGS);
+    expect(existsSync(join(empty, "disk.json"))).toBe(false);
   });
 
   test("has lost nothing by all that", async () => {
     await cluster.processes.start("node1");
     await alone("node1", ["node2", "node3"]);
+    expect(await cluster.unreadable("gateway2")).toEqual([]);
   });
 });
 
