@@ -36,6 +36,8 @@ export type Reply =
       readonly kind: "content";
       readonly bytes: Uint8Array;
       readonly checksums: ArrayLike<number>;
+      /** Its message holds no other answer. */
+      readonly isAlone?: boolean;
     }
   | { readonly kind: "found"; readonly info: ShardInfo | undefined }
   | { readonly kind: "verdict"; readonly verdict: ShardVerdict }
@@ -98,6 +100,10 @@ export function decodeAnswers(message: Buffer): readonly Answer[] {
   for (let field = reader.field(); field !== 0; field = reader.field()) {
     if (field === 1) answers.push(readAnswer(reader.message()));
     else reader.skip();
+  }
+  const [first] = answers;
+  if (answers.length === 1 && first?.reply.kind === "content") {
+    return [{ ...first, reply: { ...first.reply, isAlone: true } }];
   }
   return answers;
 }

@@ -12,6 +12,7 @@ import { ByteBudget } from "#shards/byte-budget.ts";
 import { Denied, faultOf } from "#shards/faults.ts";
 import { HalfWrittenShards, OutOfTurn } from "#shards/half-written.ts";
 import { Sender } from "#shards/message.ts";
+import { freeMessage } from "#shards/message-memory.ts";
 import type { Peer, Refusal } from "#shards/peer.ts";
 import { type PerformParts, perform } from "#shards/perform.ts";
 import type { RareLog } from "#shards/rare-log.ts";
@@ -91,7 +92,8 @@ export class Exchange {
       this.#refuse(error.message);
       return;
     }
-    for (const request of requests) this.#begin(request);
+    const isAlone = requests.length === 1;
+    for (const request of requests) this.#begin(request, isAlone);
     this.#pace();
   }
 
@@ -118,7 +120,7 @@ export class Exchange {
     this.#budget.close();
   }
 
-  #begin(request: Request): void {
+  #begin(request: Request, isAlone: boolean): void {
     const { kind } = request.question;
     if (kind === "cancel") {
       this.#cancel(request.question.request);
@@ -137,16 +139,18 @@ export class Exchange {
       this.#waiting.push(request);
       return;
     }
-    void this.#serve(request, bytes);
+    void this.#serve(request, bytes, isAlone);
   }
 
-  async #serve(request: Request, bytes: number): Promise<void> {
+  /** `isAlone`: in its message. */
+  async #serve(request: Request, bytes: number, isAlone = false): Promise<void> {
     const controller = this.#underWay.get(request.id);
     if (!controller) return this.#budget.give(bytes);
     let reply: Reply;
     try {
       const { signal } = controller;
       reply = await perform(this.#parts, request, { writes: this.#writes, signal });
+      if (isAlone) freeBlock(request);
     } catch (error) {
       reply = faultOf(error);
       if (error instanceof OutOfTurn) {
@@ -225,6 +229,12 @@ export class Exchange {
   #who(): { peer: string; address: string } {
     return { peer: this.#parts.peer.name, address: this.#parts.peer.address };
   }
+}
+
+/** The disk has taken it. */
+function freeBlock({ question }: Request): void {
+  const block = question.kind === "put" || question.kind === "append" ? question.block : undefined;
+  for (const piece of block?.pieces ?? []) freeMessage(piece);
 }
 
 /** What a request holds while it is under way: its payload, or the answer it asks for. */

@@ -4,6 +4,7 @@ import type { Reply } from "#shards/answer-wire.ts";
 import { FarShardWriter } from "#shards/far-writer.ts";
 import { errorOf } from "#shards/faults.ts";
 import type { LaneStream } from "#shards/lane-stream.ts";
+import { freeMessage } from "#shards/message-memory.ts";
 import type { Question } from "#shards/request-wire.ts";
 import {
   BLOCK_BYTES_MAX,
@@ -72,10 +73,11 @@ export class FarShardStore implements ShardStore {
       throw new RangeError(`Cannot read bytes ${offset}+${length} of a shard`);
     }
     const reply = await this.#ask({ kind: "read", id, offset, length }, signal, length);
-    const { bytes, checksums } = this.#require(reply, "content");
+    const { bytes, checksums, isAlone } = this.#require(reply, "content");
     this.#check(bytes, checksums, length);
     if (into) {
       into.set(bytes);
+      if (isAlone) freeMessage(bytes);
       return into.subarray(0, length);
     }
     return bytes.length < bytes.buffer.byteLength * KEPT_SHARE ? Buffer.from(bytes) : bytes;

@@ -19,6 +19,7 @@ import {
   encodeDraining,
   encodeStatus,
 } from "#shards/control-wire.ts";
+import { freeMessage } from "#shards/message-memory.ts";
 import { helloTo } from "#shards/peer.ts";
 import { decodeRequests, encodeRequest, type Request } from "#shards/request-wire.ts";
 import { SHARDS_SERVICE } from "#shards/service.ts";
@@ -149,10 +150,21 @@ describe("the wire", () => {
     fc.assert(
       fc.property(fc.array(fc.record({ id: fc.nat(), reply })), (given: readonly Answer[]) => {
         const message = Buffer.concat(given.map((one) => bytesOf(encodeAnswer(one))));
-        expect(decodeAnswers(message)).toEqual(given);
+        expect(decodeAnswers(message).map(plain)).toEqual(given);
         expect(again(ANSWERS, message)).toEqual(message);
       }),
     );
+  });
+
+  test("gives an answer's memory away only where no other answer has a part of it", () => {
+    const content = { kind: "content", bytes: Buffer.alloc(300_000), checksums: [] } as const;
+    const item = bytesOf(encodeAnswer({ id: 1, reply: content }));
+    expect(aloneOf(item)).toEqual([true]);
+    expect(aloneOf(Buffer.concat([item, item]))).toEqual([undefined, undefined]);
+    const [whole, small] = [Buffer.alloc(300_000), Buffer.alloc(100)];
+    const part = Buffer.alloc(900_000).subarray(0, 300_000);
+    for (const each of [whole, small, part]) freeMessage(each);
+    expect([whole.length, small.length, part.length]).toEqual([0, 100, 300_000]);
   });
 
   test("has the control plane's messages as the schema says, and reads them back", () => {
@@ -317,6 +329,15 @@ async function nextOf(
   stream.once("data", resolve);
   stream.once("error", reject);
   return (await promise).answers[0] as Record<string, unknown>;
+}
+
+function aloneOf(message: Buffer): unknown[] {
+  return decodeAnswers(message).map((one) => one.reply.kind === "content" && one.reply.isAlone);
+}
+
+function plain({ id, reply: { ...rest } }: Answer): Answer {
+  if (rest.kind === "content") delete (rest as { isAlone?: boolean }).isAlone;
+  return { id, reply: rest };
 }
 
 function bytesOf({ head, payload }: Item): Buffer {
