@@ -48,6 +48,8 @@ export class IndexServer {
   readonly process: Process;
   readonly store: MemoryMetadata;
   faults: IndexFaults = { ...QUIET };
+  /** Called when a commit has taken effect. */
+  onCommitted: ((commit: Commit) => void) | undefined;
   readonly #world: World;
   readonly #heard = new Map<string, number>();
 
@@ -153,6 +155,7 @@ export class IndexLink implements MetadataStore {
             return hang();
           }
           const outcome = await store.commit(sent);
+          if (outcome.kind === "committed") this.#server.onCommitted?.(sent);
           if (!isUnheard) return outcome;
           world.count("commit's answer lost");
           // As a driver may send again what it got no answer to. (On etcd a session's key hangs on its lease: no second copy makes it again.)

@@ -98,11 +98,7 @@ export class Nemesis {
         return this.#cutPower();
       case "keepers hurried":
         this.#world.count(fault);
-        for (let turn = 0; turn < 3; turn++) {
-          for (const machine of this.#cluster.machines) machine.hurry();
-          await this.#for(100, 3000);
-        }
-        return;
+        return this.#hurry(3000);
       case "node pause":
         return this.#pause(fault, this.#node());
       case "gateway crash":
@@ -281,10 +277,19 @@ export class Nemesis {
     for (;;) {
       try {
         await this.#cluster.applyMap();
-        return;
+        break;
       } catch {
         await this.#world.sleep(1000, "operator");
       }
+    }
+    // So that a group has moved while a write that was planned before is still on its way.
+    await this.#hurry(1000);
+  }
+
+  async #hurry(msMax: number): Promise<void> {
+    for (let turn = 0; turn < 3; turn++) {
+      for (const machine of this.#cluster.machines) machine.hurry();
+      await this.#for(100, msMax);
     }
   }
 

@@ -20,6 +20,8 @@ const STORAGE = {
 };
 const COMPACT_EVERY_MS = 5000;
 const START_AGAIN_MS = 1000;
+/** Bits that rot at a time. */
+const FLIPS = 8;
 
 export abstract class Node implements ShardServer {
   readonly world: World;
@@ -38,7 +40,7 @@ export abstract class Node implements ShardServer {
   abstract start(): Promise<void>;
   /** Power is cut. */
   abstract crash(): void;
-  /** One bit of what it holds; answers whether there was anything. */
+  /** Some bits of what it holds; answers whether there was anything. */
   abstract flipBit(): boolean;
 }
 
@@ -142,7 +144,11 @@ export class DiskNode extends Node {
   flipBit(): boolean {
     const volumes = this.#disk.files().filter((path) => path.startsWith("volumes/"));
     if (volumes.length === 0) return false;
-    this.#disk.flipBit(this.world.pick(volumes), Math.floor(this.world.between(0, 8 * 64 * 1024)));
+    // Several: most volumes are shorter than they may be, and a bit beyond the end is none.
+    for (let flips = 0; flips < FLIPS; flips++) {
+      const bit = Math.floor(this.world.between(0, 8 * STORAGE.volumeBytes));
+      this.#disk.flipBit(this.world.pick(volumes), bit);
+    }
     return true;
   }
 

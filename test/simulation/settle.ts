@@ -4,6 +4,7 @@
  */
 
 import { CodecByName } from "#codec/codec-by-name.ts";
+import { confirmGarbage } from "#keeper/garbage-question.ts";
 import { KEY, kindRange } from "#metadata/keys.ts";
 import { decodeVersion, type VersionRecord } from "#metadata/record-version.ts";
 import { decodeAbout } from "#objects/about.ts";
@@ -81,8 +82,9 @@ export async function converge(
     for (const { keeper } of cluster.keepers) {
       // The operator has looked at what a sweep asks about.
       if (keeper?.status().some(({ fault }) => fault?.startsWith("Garbage collection asks"))) {
+        if ((await confirmGarbage(cluster.store)) === undefined) continue;
         world.count("garbage confirmed");
-        keeper.confirmGarbage();
+        keeper.runNow("garbage");
       }
     }
     for (const machine of cluster.machines) machine.hurry();

@@ -4,6 +4,7 @@ import { judge } from "../support/checker.ts";
 import { History, type Operation } from "../support/history.ts";
 import { Cluster, type Shape, shapeOf } from "./cluster.ts";
 import { FAULTS, type Fault, Nemesis } from "./nemesis.ts";
+import { QuorumWatch } from "./quorum-watch.ts";
 import { converge, endUploads, heal, unmarked } from "./settle.ts";
 import { Workload, type WorkloadOptions } from "./workload.ts";
 import { World } from "./world.ts";
@@ -46,6 +47,8 @@ export async function simulate(options: RunOptions): Promise<Report> {
     await world.run(async () => {
       const cluster = new Cluster(world, shape);
       await cluster.start();
+      const watch = new QuorumWatch(cluster.nodes);
+      cluster.index.onCommitted = (commit) => watch.committed(commit);
       const plain = await makeBucket(cluster, "plain", "unversioned");
       const kept = await makeBucket(cluster, "kept", "enabled");
       const buckets = [plain, kept];
@@ -71,7 +74,7 @@ export async function simulate(options: RunOptions): Promise<Report> {
         versionedBuckets: new Set(["kept"]),
         healed: { at: healed, gateways },
       });
-      broken.push(...judged.violations);
+      broken.push(...judged.violations, ...watch.violations);
       ({ undecided, unknownShare } = judged);
     });
   } catch (error) {

@@ -19,6 +19,9 @@ const LARGE_BYTES = 5 * 1024 * 1024;
 /** They cost as much as all else together: so many a run. */
 const LARGE_MAX = 2;
 
+/** Of one Complete. */
+const RIVALS = 4;
+
 interface KeptVersion {
   readonly key: string;
   readonly versionId: string;
@@ -175,12 +178,15 @@ export class Workload {
     const { gateway } = target;
     if (choice < 0.35) await complete(gateway);
     else if (choice < 0.55) {
-      // A part is replaced while the upload is completed.
-      const other = { number: last.number, value: this.#newValue() };
-      await Promise.all([
-        complete(gateway),
-        rival(async (another) => client.putPart({ ...target, gateway: another }, upload, other)),
-      ]);
+      // A part is replaced while the upload is completed, by several clients.
+      const others = Array.from({ length: RIVALS }, () => this.#newValue());
+      const replacing = others.map(async (value) => {
+        const other = { number: last.number, value };
+        await rival(async (another) => {
+          await client.putPart({ ...target, gateway: another }, upload, other);
+        });
+      });
+      await Promise.all([complete(gateway), ...replacing]);
     } else if (choice < 0.7) {
       await Promise.all([complete(gateway), rival(complete)]);
     } else if (choice < 0.85) {
