@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { runNodeCommand } from "#admin/cli.ts";
+import { runAdminCommand } from "#admin/cli.ts";
 import { readCommandLine } from "#command-line.ts";
 
 function read(argv: readonly string[], environment: Record<string, string> = {}) {
@@ -241,8 +241,11 @@ describe("what is shown", () => {
     const help = read(["--help"]);
     if (help.kind !== "print") throw new Error("It was to print");
     const names = readme.matchAll(/ANYBUCKET_\w+|(?<=npm start -- .*|`)--[a-z][a-z-]+/g);
-    const verbs = ["list", "add", "drain", "remove"].map(async (verb) => {
-      const { out } = await runNodeCommand({ argv: [verb, "--help"], environment: {} });
+    const verbs = [
+      ...["list", "add", "drain", "remove"].map((verb) => ["node", verb]),
+      ...["status", "disarm", "arm", "confirm"].map((verb) => ["garbage", verb]),
+    ].map(async (words) => {
+      const { out } = await runAdminCommand({ argv: [...words, "--help"], environment: {} });
       return out;
     });
     const helps = [help.text, ...(await Promise.all(verbs))].join("");

@@ -1,4 +1,4 @@
-/** The command line: `anybucket [ROLE] [DIR…] [--setting value]`, MinIO's spelling of the same, and `anybucket node …`. */
+/** The command line: `anybucket [ROLE] [DIR…] [--setting value]`, MinIO's spelling of the same, and `anybucket NOUN VERB`. */
 import { Command, type CommanderError } from "commander";
 import { nearest, type SettingRow } from "#lib/settings-reader.ts";
 import { ROLES, type Role, readSettings, type Settings } from "#settings.ts";
@@ -112,7 +112,8 @@ ${lines.join("\n")}
 MINIO_ROOT_USER, MINIO_ROOT_PASSWORD, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY work as well.
 
 With no role it is a whole store on this machine. A cluster is made of: gateway, which serves S3; storage, which keeps
-shards; keeper, which does the background work. "anybucket node" lists and changes its storage nodes.
+shards; keeper, which does the background work. "anybucket node" lists and changes its storage nodes,
+"anybucket garbage" says whether it may remove what nothing names.
 `;
 }
 

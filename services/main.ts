@@ -13,10 +13,10 @@ const { version } = JSON.parse(
 if (cluster.isWorker) {
   const { runWorker } = await import("#local/worker.ts");
   await runWorker();
-} else if (process.argv[2] === "node") {
-  const { runNodeCommand } = await import("#admin/cli.ts");
+} else if (process.argv[2] === "node" || process.argv[2] === "garbage") {
+  const { runAdminCommand } = await import("#admin/cli.ts");
   const { argv, env: environment } = process;
-  const { out, err, exitCode } = await runNodeCommand({ argv: argv.slice(3), environment });
+  const { out, err, exitCode } = await runAdminCommand({ argv: argv.slice(2), environment });
   process.stdout.write(out);
   process.stderr.write(err);
   process.exitCode = exitCode;

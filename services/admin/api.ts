@@ -1,13 +1,23 @@
 /** The admin API over HTTP: JSON, one version, nothing without the operator's token. */
 import { hash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import { type GarbageAdmin, GarbageRefused } from "#admin/garbage-admin.ts";
 import type { NodeAdmin } from "#admin/node-admin.ts";
-import { API_ROOT, NODE_ACTIONS, type NodeAction, type NodeChange } from "#admin/node-api.ts";
+import {
+  API_ROOT,
+  GARBAGE_ACTIONS,
+  type GarbageAction,
+  NODE_ACTIONS,
+  type NodeAction,
+  type NodeChange,
+} from "#admin/node-api.ts";
 import type { Logger } from "#lib/log.ts";
 import { NodeRefused } from "#placement/nodes.ts";
 
 const BODY_BYTES_MAX = 64 * 1024;
 const ANSWER_MS = 30_000;
+/** It is shown in one line. */
+const REASON_CHARACTERS_MAX = 500;
 
 export interface ApiAnswer {
   readonly status: number;
@@ -17,6 +27,7 @@ export interface ApiAnswer {
 
 export interface ApiParts {
   readonly nodes: NodeAdmin;
+  readonly garbage: GarbageAdmin;
   /** undefined: nobody may ask anything. */
   readonly token: string | undefined;
   readonly log: Logger;
@@ -24,16 +35,16 @@ export interface ApiParts {
 
 /** undefined: the path is none of the API's. */
 export function answerApi(
-  { nodes, token, log }: ApiParts,
+  parts: ApiParts,
   request: IncomingMessage,
 ): Promise<ApiAnswer> | undefined {
   const [path = ""] = (request.url ?? "").split("?");
   if (!path.startsWith(`${API_ROOT}/`)) return undefined;
-  return answer({ nodes, token, log }, request, path.slice(API_ROOT.length + 1));
+  return answer(parts, request, path.slice(API_ROOT.length + 1));
 }
 
 async function answer(
-  { nodes, token, log }: ApiParts,
+  { nodes, garbage, token, log }: ApiParts,
   request: IncomingMessage,
   path: string,
 ): Promise<ApiAnswer> {
@@ -48,6 +59,14 @@ async function answer(
     if (path === "nodes") {
       return method === "GET" ? json(200, await nodes.list(signal)) : refusal(405, "GET only");
     }
+    if (path === "garbage") {
+      return method === "GET" ? json(200, await garbage.view(signal)) : refusal(405, "GET only");
+    }
+    const told = GARBAGE_ACTIONS.find((one) => path === `garbage/${one}`);
+    if (told !== undefined) {
+      if (method !== "POST") return refusal(405, "POST only");
+      return await changeGarbage({ garbage, log }, { action: told, request, signal });
+    }
     const [noun, id, verb] = path.split("/").map(decodeURIComponent);
     const action = NODE_ACTIONS.find((one) => one === verb);
     if (noun !== "nodes" || id === undefined || action === undefined) {
@@ -56,7 +75,8 @@ async function answer(
     if (method !== "POST") return refusal(405, "POST only");
     return await change({ nodes, log }, { id, action, request, signal });
   } catch (error) {
-    if (error instanceof NodeRefused) return refusal(409, error.message);
+    if (error instanceof NodeRefused || error instanceof GarbageRefused)
+      return refusal(409, error.message);
     if (error instanceof BadRequest || error instanceof URIError)
       return refusal(400, error.message);
     log.error({ err: error }, "The admin API failed");
@@ -82,6 +102,21 @@ async function change(
   return json(200, changed);
 }
 
+async function changeGarbage(
+  { garbage, log }: Pick<ApiParts, "garbage" | "log">,
+  {
+    action,
+    request,
+    signal,
+  }: { action: GarbageAction; request: IncomingMessage; signal: AbortSignal },
+): Promise<ApiAnswer> {
+  const reason = parseReason(await readBody(request));
+  const view = await garbage.change(action, reason, signal);
+  const { remoteAddress: remote } = request.socket;
+  log.info({ action, reason, question: view.question, remote }, "garbage collection was told");
+  return json(200, view);
+}
+
 class BadRequest extends Error {}
 
 async function readBody(request: IncomingMessage): Promise<string> {
@@ -98,6 +133,26 @@ async function readBody(request: IncomingMessage): Promise<string> {
 const FLAGS = ["dryRun", "cancel", "lost"] as const;
 
 function parseChange(text: string): NodeChange {
+  const value = parseObject(text);
+  for (const [name, flag] of Object.entries(value)) {
+    if (FLAGS.some((known) => known === name) && typeof flag === "boolean") continue;
+    throw new BadRequest(`${name} is not one of ${FLAGS.join(", ")}, true or false`);
+  }
+  return value;
+}
+
+function parseReason(text: string): string {
+  const { reason = "", ...others } = parseObject(text) as { reason?: unknown };
+  const isGood = typeof reason === "string" && /^[^\p{Cc}]*$/u.test(reason);
+  if (!isGood || reason.length > REASON_CHARACTERS_MAX) {
+    throw new BadRequest(`reason is not one line of ${REASON_CHARACTERS_MAX} characters or less`);
+  }
+  const [other] = Object.keys(others);
+  if (other !== undefined) throw new BadRequest(`${other} is not reason`);
+  return reason || "an operator said so";
+}
+
+function parseObject(text: string): object {
   let value: unknown = {};
   try {
     if (text !== "") value = JSON.parse(text);
@@ -105,10 +160,6 @@ function parseChange(text: string): NodeChange {
     throw new BadRequest("The body is not JSON");
   }
   if (typeof value !== "object" || value === null) throw new BadRequest("The body is no object");
-  for (const [name, flag] of Object.entries(value)) {
-    if (FLAGS.some((known) => known === name) && typeof flag === "boolean") continue;
-    throw new BadRequest(`${name} is not one of ${FLAGS.join(", ")}, true or false`);
-  }
   return value;
 }
 

@@ -1,6 +1,9 @@
 /** The admin API as typed calls. */
 import {
   API_ROOT,
+  type GarbageAction,
+  type GarbageChange,
+  type GarbageView,
   type NodeAction,
   type NodeChange,
   type NodeChangeAnswer,
@@ -10,6 +13,8 @@ import {
 export interface AdminClient {
   listNodes(): Promise<NodeList>;
   changeNode(id: string, action: NodeAction, change: NodeChange): Promise<NodeChangeAnswer>;
+  garbage(): Promise<GarbageView>;
+  changeGarbage(action: GarbageAction, change: GarbageChange): Promise<GarbageView>;
 }
 
 /** What the API refused, in its words. */
@@ -49,6 +54,9 @@ export function adminClient({ url, token }: { url: string; token: string }): Adm
     listNodes: async () => (await ask("nodes")) as NodeList,
     changeNode: async (id, action, change) =>
       (await ask(`nodes/${encodeURIComponent(id)}/${action}`, change)) as NodeChangeAnswer,
+    garbage: async () => (await ask("garbage")) as GarbageView,
+    changeGarbage: async (action, change) =>
+      (await ask(`garbage/${action}`, change)) as GarbageView,
   };
 }
 

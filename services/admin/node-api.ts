@@ -1,4 +1,4 @@
-/** The admin API's words on storage nodes, the same for server, client and tests. Plain data: it travels as JSON. */
+/** The admin API's words on storage nodes and garbage, the same for server, client and tests. Plain data: it travels as JSON. */
 
 export const API_ROOT = "/api/v1";
 
@@ -69,4 +69,31 @@ export interface NodeChangeAnswer {
     readonly bytes: number;
     readonly places: number;
   }[];
+}
+
+export const GARBAGE_ACTIONS = ["disarm", "arm", "confirm"] as const;
+export type GarbageAction = (typeof GARBAGE_ACTIONS)[number];
+
+export interface GarbageChange {
+  /** Of `disarm`: what whoever asks later is told. */
+  readonly reason?: string;
+}
+
+export interface GarbageView {
+  /** "confirmed": asked and answered, and the sweep has not come round yet. */
+  readonly state: "armed" | "disarmed" | "asking" | "confirmed";
+  /** Of "disarmed". */
+  readonly reason?: string | undefined;
+  /** What it wants to remove, or has been told that it may. */
+  readonly question?:
+    | {
+        readonly text: string;
+        readonly askedMs: number;
+        readonly doomed: number;
+        readonly shards: number;
+        readonly writes: number;
+        /** Some of the doomed writes: BUCKET-ID/KEY. */
+        readonly examples: readonly string[];
+      }
+    | undefined;
 }

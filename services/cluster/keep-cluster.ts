@@ -50,6 +50,7 @@ export async function keepCluster(process: RoleProcess, cluster: Cluster): Promi
     cluster,
     nodes,
     onChange: () => membership.current.runNow(),
+    onGarbage: () => work?.current.keeper.runNow("garbage"),
   });
   // Without a map there is nothing to keep, and it is this process that makes it.
   process.isReady = true;

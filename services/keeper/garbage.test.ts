@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { GarbageJob } from "#keeper/garbage.ts";
+import { confirmGarbage } from "#keeper/garbage-question.ts";
 import { GARBAGE_KEY } from "#keeper/garbage-state.ts";
 import { armGarbage, disarmGarbage } from "#keeper/identity.ts";
 import { MISSED, missedPut } from "#keeper/missed.ts";
@@ -123,9 +124,54 @@ describe("garbage collection", () => {
     );
     await expect(keeper.run(job)).rejects.toThrow(/asks/);
     expect(keeper.bench.shards).toBe(5);
-    job.confirm();
-    await keeper.run(job);
+    const { metadata } = keeper.bench;
+    expect(await confirmGarbage(metadata)).toMatchObject({ doomed: 5, shards: 5, writes: 5 });
+    // The one that asked need not be the one that acts.
+    await keeper.run(garbageJob(keeper));
     expect(keeper.bench.shards).toBe(0);
+    expect(await confirmGarbage(metadata)).toBeUndefined();
+  });
+
+  test("a question stands over a restart of the keeper, and no question is answered by arming", async () => {
+    await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 1 });
+    await deadProcess(keeper, { abandoned: 5 });
+    await expect(keeper.run(garbageJob(keeper))).rejects.toThrow(/asks/);
+    keeper.asked = 0;
+    await expect(keeper.run(garbageJob(keeper))).rejects.toThrow(/5 of 5 writes/);
+    expect(keeper.asked).toBe(0);
+    await armGarbage(keeper.bench.metadata);
+    await expect(keeper.run(garbageJob(keeper))).rejects.toThrow(/5 of 5 writes/);
+    expect({ asked: keeper.asked, shards: keeper.bench.shards }).toEqual({ asked: 5, shards: 5 });
+  });
+
+  test("what was confirmed is what was asked: a sweep that finds much more asks again", async () => {
+    await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 1 });
+    const { metadata } = keeper.bench;
+    await deadProcess(keeper, { abandoned: 5 });
+    await expect(keeper.run(garbageJob(keeper))).rejects.toThrow(/5 of 5 writes/);
+    await confirmGarbage(metadata);
+    await deadProcess(keeper, { abandoned: 65 });
+    await expect(keeper.run(garbageJob(keeper))).rejects.toThrow(/70 of 70 writes/);
+    await expect(keeper.run(garbageJob(keeper))).rejects.toThrow(/70 of 70 writes/);
+    expect(keeper.bench.shards).toBe(70);
+    await confirmGarbage(metadata);
+    await keeper.run(garbageJob(keeper));
+    expect(keeper.bench.shards).toBe(0);
+  });
+
+  test("disarmed while it removes, it stops at the next hundred", async () => {
+    await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3 });
+    const { metadata, disks } = keeper.bench;
+    const job = garbageJob(keeper);
+    await keeper.run(job);
+    await deadProcess(keeper, { abandoned: 1, seenBy: job });
+    const [first] = disks;
+    if (first) {
+      first.before = (step) =>
+        step === "remove" ? disarmGarbage(metadata, "restored") : undefined;
+    }
+    await expect(keeper.run(job)).rejects.toThrow("restored");
+    expect(keeper.bench.shards).toBe(2);
   });
 
   test("a sweep that would take more than a hundredth of many stops and asks", async () => {

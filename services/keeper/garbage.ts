@@ -17,6 +17,11 @@
  * never swept names less than half of what the disks hold.
  */
 import {
+  decodeGarbageQuestion,
+  encodeGarbageQuestion,
+  GARBAGE_QUESTION_KEY,
+} from "#keeper/garbage-question.ts";
+import {
   decodeGarbageState,
   encodeGarbageState,
   GARBAGE_KEY,
@@ -47,6 +52,8 @@ const DOOMED_ALWAYS = 64;
 /** And never more than this without being told to. */
 export const DOOMED_MAX = 10_000;
 const DOOMED_SHARE = 0.01;
+/** Names shown with a question. */
+const EXAMPLES_MAX = 10;
 /** Shards of one request. */
 const REMOVE_BATCH = 100;
 const MARKS_A_COMMIT = 50;
@@ -67,6 +74,8 @@ interface Round {
   readonly isFirst: boolean;
   readonly seen: readonly SessionState[];
   readonly state: Entry | undefined;
+  /** Confirmed, or there is none. */
+  readonly question: Entry | undefined;
   /** Marks that were there before, of disks that are back. */
   readonly missed: readonly Entry[];
 }
@@ -78,21 +87,11 @@ export class GarbageJob implements Job {
   readonly #pace: Pace;
   #round: Round | undefined;
   #hasSwept = false;
-  #isConfirmed = false;
-  /** Stands until the operator confirms. */
-  #objection: string | undefined;
   #isFullWanted = false;
 
   constructor(parts: GarbageParts) {
     this.#parts = parts;
     this.#pace = new Pace(parts.clock, QUESTIONS_PER_SECOND);
-  }
-
-  /** The operator has looked: the next sweep may take whatever it finds. */
-  confirm(): void {
-    this.#isConfirmed = true;
-    this.#objection = undefined;
-    this.#isFullWanted = true;
   }
 
   /** The next round asks about every shard. */
@@ -101,14 +100,8 @@ export class GarbageJob implements Job {
   }
 
   async step(context: JobContext): Promise<StepOutcome> {
-    const { metadata, clusterId } = this.#parts;
-    if (this.#objection !== undefined) throw new Error(this.#objection);
-    const reason = await disarmedBecause(metadata, clusterId, context.signal);
-    if (reason !== undefined) {
-      this.#round = undefined;
-      throw new Error(`Cannot collect garbage: ${reason}`);
-    }
     try {
+      await this.#assertArmed(context.signal);
       this.#round ??= await this.#begin(context);
       if (!this.#round) return "done";
       const { sweep } = this.#round;
@@ -126,7 +119,11 @@ export class GarbageJob implements Job {
   /** undefined: nothing has happened that would leave garbage. */
   async #begin({ signal, fence }: JobContext): Promise<Round | undefined> {
     const { metadata, clock, stores } = this.#parts;
-    const entry = await metadata.get(GARBAGE_KEY, signal);
+    const [entry, question] = await metadata.getMany([GARBAGE_KEY, GARBAGE_QUESTION_KEY], signal);
+    if (question) {
+      const { isConfirmed, text } = decodeGarbageQuestion(question.value);
+      if (!isConfirmed) throw new Error(text);
+    }
     const state = entry ? decodeGarbageState(entry.value) : EMPTY;
     const marks = await metadata.range({ ...MISSED, limit: 1000 }, signal);
     const missed = marks.entries.filter(({ key }) => stores.has(missedDisk(key)));
@@ -134,7 +131,10 @@ export class GarbageJob implements Job {
     const alive = new Set(seen.map(({ id }) => id));
     const now = clock.now();
     const isFull =
-      this.#isFullWanted || missed.length > 0 || now - state.sweptFullMs >= SWEEP_FULL_AGAIN_MS;
+      this.#isFullWanted ||
+      question !== undefined ||
+      missed.length > 0 ||
+      now - state.sweptFullMs >= SWEEP_FULL_AGAIN_MS;
     const hasEnded = state.seen.some(({ id }) => !alive.has(id));
     const isDue = isFull || hasEnded || !this.#hasSwept || now - state.sweptMs >= SWEEP_AGAIN_MS;
     if (!isDue) {
@@ -146,23 +146,20 @@ export class GarbageJob implements Job {
       return undefined;
     }
     const sweep = new Sweep({ ...this.#parts, pace: this.#pace }, { state, isFull });
-    return { sweep, isFull, isFirst: !entry, seen, state: entry, missed };
+    return { sweep, isFull, isFirst: !entry, seen, state: entry, question, missed };
   }
 
   async #finish(round: Round, context: JobContext): Promise<void> {
-    const { metadata, log, clock, clusterId } = this.#parts;
+    const { metadata, log, clock } = this.#parts;
     const verdict = round.sweep.verdict();
-    const objection = this.#isConfirmed ? undefined : objectionTo(verdict, round);
+    const objection = objectionTo(verdict, round);
     await this.#markDirty(verdict, context);
     if (objection !== undefined) {
-      this.#objection = objection;
-      log.error({ doomed: verdict.doomed.length, shards: verdict.writes }, objection);
+      await this.#ask(objection, { verdict, round, context });
+      log.error({ doomed: verdict.doomed.length, writes: verdict.writes }, objection);
       throw new Error(objection);
     }
-    const reason = await disarmedBecause(metadata, clusterId, context.signal);
-    if (reason !== undefined) throw new Error(`Cannot collect garbage: ${reason}`);
     const away = await this.#remove(verdict, context);
-    this.#isConfirmed = false;
     this.#isFullWanted = false;
     this.#hasSwept = true;
     const now = clock.now();
@@ -181,6 +178,7 @@ export class GarbageJob implements Job {
       {
         expect: [
           { key: GARBAGE_KEY, revision: round.state?.revision ?? 0 },
+          { key: GARBAGE_QUESTION_KEY, revision: round.question?.revision ?? 0 },
           ...(round.isFull ? cleared.map(({ key, revision }) => ({ key, revision })) : []),
           ...context.fence,
         ],
@@ -188,10 +186,34 @@ export class GarbageJob implements Job {
           { key: GARBAGE_KEY, value: encodeGarbageState(state) },
           ...stillMissed.map(missedPut),
         ],
-        remove: round.isFull ? cleared.map(({ key }) => key) : [],
+        remove: [
+          ...(round.isFull ? cleared.map(({ key }) => key) : []),
+          ...(round.question ? [GARBAGE_QUESTION_KEY] : []),
+        ],
       },
       context.signal,
     );
+  }
+
+  /** Another process may have the lease by the time that the operator answers: the question is in the index. */
+  async #ask(
+    text: string,
+    { verdict, round, context }: { verdict: SweepVerdict; round: Round; context: JobContext },
+  ): Promise<void> {
+    const { metadata, clock } = this.#parts;
+    const { doomed, byDisk, writes } = verdict;
+    const key = GARBAGE_QUESTION_KEY;
+    const value = encodeGarbageQuestion({
+      text,
+      askedMs: clock.now(),
+      doomed: doomed.length,
+      shards: [...byDisk.values()].reduce((sum, ids) => sum + ids.length, 0),
+      writes,
+      examples: doomed.slice(0, EXAMPLES_MAX).map((write) => `${write.bucketId}/${write.key}`),
+      isConfirmed: false,
+    });
+    const expect = [{ key, revision: round.question?.revision ?? 0 }, ...context.fence];
+    await metadata.commit({ expect, put: [{ key, value }], remove: [] }, context.signal);
   }
 
   async #markDirty({ dirty }: SweepVerdict, { signal, fence }: JobContext): Promise<void> {
@@ -201,6 +223,12 @@ export class GarbageJob implements Job {
         .map((mark) => ({ key: dirtyKey(mark), value: DIRTY_MARK }));
       await this.#parts.metadata.commit({ expect: fence, put, remove: [] }, signal);
     }
+  }
+
+  async #assertArmed(signal: AbortSignal): Promise<void> {
+    const { metadata, clusterId } = this.#parts;
+    const reason = await disarmedBecause(metadata, clusterId, signal);
+    if (reason !== undefined) throw new Error(`Cannot collect garbage: ${reason}`);
   }
 
   /** Answers the disks whose shards could not all be seen or removed. */
@@ -213,6 +241,7 @@ export class GarbageJob implements Job {
     for (const [diskId, ids] of verdict.byDisk) {
       for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
         const batch = ids.slice(start, start + REMOVE_BATCH);
+        await this.#assertArmed(signal);
         try {
           await stores.get(diskId)?.remove(batch, signal);
           progress.did({ items: batch.length });
@@ -232,8 +261,10 @@ export class GarbageJob implements Job {
 
 const EMPTY: GarbageState = { sweptMs: 0, sweptFullMs: 0, settled: new Set(), seen: [] };
 
-function objectionTo(verdict: SweepVerdict, { isFirst }: Round): string | undefined {
+function objectionTo(verdict: SweepVerdict, { isFirst, question }: Round): string | undefined {
   const { doomed, writes, asked } = verdict;
+  const confirmed = question && decodeGarbageQuestion(question.value).doomed;
+  if (confirmed !== undefined && doomed.length <= confirmed + DOOMED_ALWAYS) return undefined;
   const found = `${doomed.length} of ${writes} writes are named by nothing`;
   if (isFirst && doomed.length > asked / 2) {
     return `Garbage collection asks: this index was never swept and ${found}; is it the right one?`;

@@ -1,4 +1,5 @@
 /** Whether this index is the one that knows these disks' shards: asked before anything is taken away (R11). */
+import { GARBAGE_QUESTION_KEY } from "#keeper/garbage-question.ts";
 import { asBuffer } from "#metadata/keys.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { decodeMap, MAP_KEY } from "#placement/placement-record.ts";
@@ -7,14 +8,19 @@ import { decodeMap, MAP_KEY } from "#placement/placement-record.ts";
 const DISARMED_KEY = Buffer.from("keeper/disarmed");
 
 /** To be called when the index was restored from a copy: shards newer than the copy are then named by nothing. */
-export async function disarmGarbage(metadata: MetadataStore, reason: string): Promise<void> {
+export async function disarmGarbage(
+  metadata: MetadataStore,
+  reason: string,
+  signal?: AbortSignal,
+): Promise<void> {
   const put = [{ key: DISARMED_KEY, value: Buffer.from(reason) }];
-  await metadata.commit({ expect: [], put, remove: [] });
+  await metadata.commit({ expect: [], put, remove: [] }, signal);
 }
 
-/** The operator's word that what nothing names may go. */
-export async function armGarbage(metadata: MetadataStore): Promise<void> {
-  await metadata.commit({ expect: [], put: [], remove: [DISARMED_KEY] });
+/** The operator's word that what nothing names may go. A question from before is not answered by it: the next sweep looks anew. */
+export async function armGarbage(metadata: MetadataStore, signal?: AbortSignal): Promise<void> {
+  const remove = [DISARMED_KEY, GARBAGE_QUESTION_KEY];
+  await metadata.commit({ expect: [], put: [], remove }, signal);
 }
 
 /** Why garbage collection must not act; undefined when it may. */

@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
 import { describe, expect, test } from "vitest";
+import { decodeGarbageQuestion, encodeGarbageQuestion } from "#keeper/garbage-question.ts";
 import { decodeGarbageState, encodeGarbageState } from "#keeper/garbage-state.ts";
 import { type Job, periodicJob } from "#keeper/job.ts";
 import { acquireLease } from "#keeper/lease.ts";
@@ -103,11 +104,22 @@ test("what jobs remember is what the schema says, and reads back", () => {
   const after = { group: 3, writeId: Buffer.alloc(16, 7), index: 2 };
   const scrub = { begunMs: 7, endedMs: 0, after };
   const rested = { begunMs: 7, endedMs: 9, after: undefined };
+  const question = {
+    text: "Garbage collection asks",
+    askedMs: 2 ** 41,
+    doomed: 70,
+    shards: 210,
+    writes: 100,
+    examples: ["b/k", ""],
+    isConfirmed: true,
+  };
   expect(decodeGarbageState(encodeGarbageState(garbage))).toEqual(garbage);
+  expect(decodeGarbageQuestion(encodeGarbageQuestion(question))).toEqual(question);
   expect(decodeScrubState(encodeScrubState(scrub))).toEqual(scrub);
   expect(decodeScrubState(encodeScrubState(rested))).toEqual(rested);
   const records = [
     ["GarbageState", encodeGarbageState(garbage)],
+    ["GarbageQuestion", encodeGarbageQuestion(question)],
     ["ScrubState", encodeScrubState(scrub)],
   ] as const;
   for (const [name, bytes] of records) {

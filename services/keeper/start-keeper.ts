@@ -42,8 +42,6 @@ export interface Keeper extends AsyncDisposable {
   resume(job: string): void;
   /** Does not wait for the next round's time. */
   runNow(job: string): void;
-  /** The operator's answer when garbage collection stopped to ask. */
-  confirmGarbage(): void;
 }
 
 export function startKeeper(options: KeeperOptions): Keeper {
@@ -81,10 +79,6 @@ export function startKeeper(options: KeeperOptions): Keeper {
       // Asked for by name, a sweep looks at everything.
       if (job === garbage.name) garbage.sweepFully();
       runner(job).runNow();
-    },
-    confirmGarbage: () => {
-      garbage.confirm();
-      runner("garbage").runNow();
     },
     [Symbol.asyncDispose]: async () => {
       await Promise.all([...runners.values()].map((one) => one[Symbol.asyncDispose]()));

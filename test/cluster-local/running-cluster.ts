@@ -12,7 +12,7 @@ import {
   S3Client,
 } from "@aws-sdk/client-s3";
 import { ProcessCluster } from "../../deploy/process-cluster.ts";
-import { type CliOutcome, runNodeCommand } from "../../services/admin/cli.ts";
+import { type CliOutcome, runAdminCommand } from "../../services/admin/cli.ts";
 import type { NodeList, NodeView } from "../../services/admin/node-api.ts";
 import { systemClock } from "../../services/lib/clock.ts";
 import { silentLog } from "../../services/lib/log.ts";
@@ -114,8 +114,8 @@ export class RunningCluster implements AsyncDisposable {
   /** `anybucket node …` as the operator types it. */
   async node(...argv: readonly string[]): Promise<CliOutcome> {
     const keeper = this.processes.of("keeper").find((member) => member.process !== undefined);
-    return runNodeCommand({
-      argv,
+    return runAdminCommand({
+      argv: ["node", ...argv],
       environment: {
         ANYBUCKET_ADMIN_ADDRESS: `127.0.0.1:${keeper?.adminPort}`,
         ANYBUCKET_ADMIN_TOKEN: this.processes.adminToken,

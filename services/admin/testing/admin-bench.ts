@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { answerApi } from "#admin/api.ts";
-import { type CliOutcome, runNodeCommand } from "#admin/cli.ts";
+import { type CliOutcome, runAdminCommand } from "#admin/cli.ts";
+import { GarbageAdmin } from "#admin/garbage-admin.ts";
 import { NodeAdmin } from "#admin/node-admin.ts";
 import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
@@ -107,14 +108,16 @@ export class AdminBench implements AsyncDisposable {
     return this.nodeWith({ ANYBUCKET_ADMIN_TOKEN: TOKEN }, ...argv);
   }
 
+  /** `anybucket garbage …`. */
+  async garbage(...argv: readonly string[]): Promise<CliOutcome> {
+    return this.#run({ ANYBUCKET_ADMIN_TOKEN: TOKEN }, ["garbage", ...argv]);
+  }
+
   async nodeWith(
     environment: Readonly<Record<string, string>>,
     ...argv: readonly string[]
   ): Promise<CliOutcome> {
-    return runNodeCommand({
-      argv,
-      environment: { ANYBUCKET_ADMIN_ADDRESS: this.#url, ...environment },
-    });
+    return this.#run(environment, ["node", ...argv]);
   }
 
   async fetch(path: string, init?: RequestInit): Promise<Response> {
@@ -125,8 +128,23 @@ export class AdminBench implements AsyncDisposable {
     await this.#closing.disposeAsync();
   }
 
+  #run(
+    environment: Readonly<Record<string, string>>,
+    argv: readonly string[],
+  ): Promise<CliOutcome> {
+    return runAdminCommand({
+      argv,
+      environment: { ANYBUCKET_ADMIN_ADDRESS: this.#url, ...environment },
+    });
+  }
+
   async #listen(): Promise<void> {
-    const parts = { nodes: this.admin, token: this.#token, log: silentLog };
+    const onChange = () => {
+      this.changes += 1;
+    };
+    const { metadata } = this;
+    const garbage = new GarbageAdmin({ metadata, clusterId: CLUSTER, onChange });
+    const parts = { nodes: this.admin, garbage, token: this.#token, log: silentLog };
     const server = createServer((request, response) => {
       const answering = answerApi(parts, request);
       if (!answering) {
