@@ -12,17 +12,13 @@ import type { Cluster } from "#cluster/open-cluster.ts";
 import type { RoleProcess } from "#cluster/role-process.ts";
 import { SessionBound } from "#cluster/session-bound.ts";
 import { codecOf, groupWidth } from "#cluster/storage-class.ts";
-import { type Job, periodicJob } from "#keeper/job.ts";
+import { compactionJob } from "#keeper/compaction.ts";
 import { MembershipJob } from "#keeper/membership.ts";
 import { NodeProbe } from "#keeper/node-probe.ts";
 import { JobRunner } from "#keeper/runner.ts";
 import { type Keeper, startKeeper } from "#keeper/start-keeper.ts";
 import { systemClock } from "#lib/clock.ts";
-import type { EtcdMetadata } from "#metadata/etcd.ts";
 import type { Session } from "#metadata/metadata-store.ts";
-
-/** DESIGN §4. */
-const COMPACT_EVERY_MS = 60_000;
 
 interface BoundKeeper extends AsyncDisposable {
   readonly keeper: Keeper;
@@ -82,7 +78,7 @@ function openKeeper(process: RoleProcess, parts: LayerParts, session: Session): 
     trashRetentionMs: settings.trashRetention,
     repairBytesPerSecond: settings.repairRate,
     scrubRoundMs: settings.scrubInterval,
-    further: [compaction(metadata)],
+    further: [compactionJob(metadata)],
   });
   return {
     keeper,
@@ -108,16 +104,6 @@ function membershipJob(
     width: (disks, old) => groupWidth(settings.storageClass, disks, old),
     onChange,
     log,
-  });
-}
-
-/** What values were a minute ago nobody asks for: pages are read at one revision each, watches are hints. */
-function compaction(metadata: EtcdMetadata): Job {
-  let before = 0;
-  return periodicJob("index-compaction", COMPACT_EVERY_MS, async () => {
-    const revision = await metadata.currentRevision();
-    if (before > 0) await metadata.compact(before);
-    before = revision;
   });
 }
 

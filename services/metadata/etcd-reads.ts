@@ -31,6 +31,8 @@ const FULL_BATCH = 100;
 export const READ_LIMITS = { answerMs: 2_500, totalMs: 10_000, isRepeatable: true } as const;
 /** A read at an older revision begins anew when that was compacted meanwhile. */
 const ATTEMPTS_MAX = 3;
+/** It need not be there. */
+const ANY_KEY = Buffer.from("any");
 
 export class Reads {
   readonly #parts: ReadParts;
@@ -58,6 +60,11 @@ export class Reads {
       }
       return found;
     });
+  }
+
+  /** That of a linearizable read. */
+  async revision(): Promise<number> {
+    return (await this.#together([ANY_KEY])).revision;
   }
 
   drain(): Promise<void> {

@@ -64,4 +64,18 @@ describe.skipIf(!hasEtcd)("one etcd", () => {
     expect((await other.range(all)).entries).toEqual([]);
     expect((await one.range(all)).entries).toHaveLength(1);
   });
+
+  test("after etcd was replaced by a copy whose revisions are lower, the current one is found and compacted", async () => {
+    await using replaced = await EtcdProcesses.start();
+    await using store = await replaced.open();
+    const put = [{ key: Buffer.from("a"), value: Buffer.from("1") }];
+    for (let count = 0; count < 10; count++) await store.commit({ expect: [], put, remove: [] });
+    const before = await store.currentRevision();
+    await replaced.lose(0);
+    await replaced.startMember(0);
+    await store.commit({ expect: [], put, remove: [] });
+    const after = await store.currentRevision();
+    expect(after).toBeLessThan(before);
+    await store.compact(after);
+  });
 });

@@ -174,10 +174,10 @@ export class EtcdMetadata implements MetadataStore {
     }
   }
 
-  /** The newest revision there is. */
+  /** The newest revision there is, which is less than before when etcd was restored from a copy. */
   async currentRevision(): Promise<number> {
-    await this.get(Buffer.from("any"));
-    return this.#revision;
+    this.#assertUsable(undefined);
+    return this.#reads.revision();
   }
 
   /** Waits for the commits under way. */

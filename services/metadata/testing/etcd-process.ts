@@ -109,6 +109,12 @@ export class EtcdProcesses implements AsyncDisposable {
     await exit;
   }
 
+  /** Kills it, and takes its data away. */
+  async lose(number: number): Promise<void> {
+    await this.kill(number);
+    await rm(join(this.#folder, (this.#places[number] as Place).name), { recursive: true });
+  }
+
   pause(number: number): void {
     this.#child(number).kill("SIGSTOP");
   }
