@@ -12,7 +12,12 @@ import type { Bucket } from "#objects/model.ts";
 import type { Stored } from "#objects/object-layer.ts";
 import { all, brokenInvariants } from "#objects/testing/invariants.ts";
 import { TestBody } from "#objects/testing/memory-data-plane.ts";
-import { ATTRIBUTES, openLayer, type TestLayer } from "#objects/testing/open-layer.ts";
+import {
+  ATTRIBUTES,
+  openLayer,
+  SkippingClock,
+  type TestLayer,
+} from "#objects/testing/open-layer.ts";
 
 let opened: TestLayer;
 let bucket: Bucket;
@@ -211,6 +216,37 @@ describe("commits without an answer", () => {
     expect(await texts()).toEqual([]);
     // The bytes have no trash key: garbage collection finds them.
     expect(await all(opened.store, KEY.trash)).toEqual([]);
+  });
+
+  test("nor can a removal from a full index land after it was answered", async () => {
+    bucket = await opened.makeBucket("plain");
+    await put("one");
+    let isDelayed = false;
+    opened.store.fault = ({ put: puts }) => {
+      if (puts.some(isOfObject)) return "full";
+      if (isDelayed || puts.length > 0) return undefined;
+      isDelayed = true;
+      return "delayed";
+    };
+    // It was fenced and did not take effect, so it is made again.
+    expect(await remove()).toMatchObject({ kind: "removed" });
+    expect(isDelayed).toBe(true);
+    opened.store.fault = undefined;
+    await put("two");
+    expect(opened.store.deliverDelayed().map(({ kind }) => kind)).toEqual(["conflict"]);
+    expect(await texts()).toEqual(["two"]);
+  });
+
+  test("a removal from a full index that landed unheard is not claimed", async () => {
+    bucket = await opened.makeBucket("plain");
+    await put("one");
+    opened.store.fault = ({ put: puts }) => {
+      if (puts.some(isOfObject)) return "full";
+      return puts.length > 0 ? undefined : "unheard";
+    };
+    await expect(remove()).rejects.toThrow(OutcomeUnknown);
+    opened.store.fault = undefined;
+    expect(await texts()).toEqual([]);
   });
 
   test("under any faults an answered PUT is there once, an unanswered one at most once, and nothing comes late", async () => {

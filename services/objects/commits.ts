@@ -132,14 +132,23 @@ export class Commits {
     if (step.kind === "done") return step;
     if (step.kind === "retry") return { kind: "conflict" };
     try {
+      return await this.#make(step, fixed);
+    } catch (error) {
+      if (!(error instanceof MetadataFull)) throw error;
+      const { whenFull } = step;
+      if (whenFull === undefined) throw new Unavailable("The index is full", { cause: error });
+      // It puts nothing that could prove that it took effect.
+      return this.#make({ ...step, change: whenFull, proof: undefined }, fixed);
+    }
+  }
+
+  async #make<T>(
+    step: Extract<Step<T>, { kind: "commit" }>,
+    fixed: Fixed | undefined,
+  ): Promise<{ kind: "done"; value: T } | { kind: "conflict" }> {
+    try {
       return (await this.#commit(step.change, fixed)) ? done(step.value) : { kind: "conflict" };
     } catch (error) {
-      if (error instanceof MetadataFull) {
-        if (step.whenFull === undefined)
-          throw new Unavailable("The index is full", { cause: error });
-        const committed = await this.#commit(step.whenFull, fixed);
-        return committed ? done(step.value) : { kind: "conflict" };
-      }
       if (!(error instanceof IndeterminateCommit)) throw error;
       await this.#fence(error);
       return (await this.#landed(step, error)) ? done(step.value) : { kind: "conflict" };
