@@ -5,11 +5,13 @@ import { SeededRandom } from "#lib/random.ts";
 import { rounds } from "#lib/testing/rounds.ts";
 import { Unavailable } from "#lib/unavailable.ts";
 import { KEY } from "#metadata/keys.ts";
-import type { CommitFault } from "#metadata/memory.ts";
-import type { Commit } from "#metadata/metadata-store.ts";
+import { type CommitFault, MemoryMetadata } from "#metadata/memory.ts";
+import type { Commit, WatchEvent } from "#metadata/metadata-store.ts";
 import { OutcomeUnknown } from "#objects/commits.ts";
+import { createObjectLayer } from "#objects/layer.ts";
 import type { Bucket } from "#objects/model.ts";
 import type { Stored } from "#objects/object-layer.ts";
+import { DataPlaneBench } from "#objects/testing/data-plane-bench.ts";
 import { all, brokenInvariants } from "#objects/testing/invariants.ts";
 import { TestBody } from "#objects/testing/memory-data-plane.ts";
 import {
@@ -387,4 +389,39 @@ describe("many at once", () => {
 
 function mustBeAbsent(current: unknown): void {
   if (current !== undefined) throw new Error("there is one");
+}
+
+test("while the watch tells nothing, a move of the bytes' places refuses one PUT and not the next ones", async () => {
+  const metadata = new DeafMetadata();
+  await using bench = await DataPlaneBench.open({ codec: "replica-3", disks: 3, metadata });
+  const { signal } = new AbortController();
+  const { session, data } = bench;
+  const random = new SeededRandom(1);
+  const clock = new SkippingClock();
+  const parts = { store: metadata, data, session, clock, random, lifetime: signal };
+  const layer = createObjectLayer(parts);
+  const made = await layer.buckets.create({
+    name: "moving",
+    ownerId: "owner",
+    region: "",
+    ownership: "BucketOwnerEnforced",
+    acl: "private",
+    signal,
+  });
+  await bench.add();
+  const refused: string[] = [];
+  for (let count = 0; count < 20; count++) {
+    const body = new TestBody(`text ${count}`);
+    const key = `k${count}`;
+    const putting = layer.put({ bucket: made.bucket, key, body, attributes: ATTRIBUTES, signal });
+    await putting.catch((error: unknown) => refused.push((error as Error).message));
+  }
+  expect(refused).toEqual(["Cannot commit: the bytes' placement changed while they were written"]);
+});
+
+/** Its watches tell nothing. */
+class DeafMetadata extends MemoryMetadata {
+  override watch(_: Uint8Array, signal: AbortSignal): AsyncIterable<WatchEvent> {
+    return super.watch(Buffer.from("nothing is here"), signal);
+  }
 }

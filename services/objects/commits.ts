@@ -67,6 +67,8 @@ export interface CommitParts {
   readonly random: Random;
   /** Ends when the process does. */
   readonly lifetime: AbortSignal;
+  /** Called when a commit found that the placement of its bytes has changed: what plans the next write shall know it. */
+  readonly onMoved?: () => Promise<unknown>;
 }
 
 /** Conflicts come from other processes only (those of this one queue up), so this many in a row mean trouble. */
@@ -171,6 +173,8 @@ export class Commits {
     for (let index = 0; index < planned.length; index += 1) {
       const current = outcome.current[change.expect.length + index];
       if ((current?.revision ?? 0) !== planned[index]?.revision) {
+        // The body is gone, so this request is lost; but the watch may lag, and the client's next one shall not meet the same.
+        await this.#parts.onMoved?.().catch(() => undefined);
         throw new Unavailable(
           "Cannot commit: the bytes' placement changed while they were written",
         );

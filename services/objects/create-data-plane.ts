@@ -97,6 +97,10 @@ class LocalDataPlane implements RunningDataPlane {
     return this.#reader.readSmall(request);
   }
 
+  async replan(): Promise<void> {
+    await this.#parts.map.refresh();
+  }
+
   async quiesce(): Promise<void> {
     await this.#parts.undo.quiet();
     await this.#publishOnce();

@@ -60,6 +60,8 @@ export interface DataPlane {
     end: number;
     signal: AbortSignal;
   }): Promise<readonly Uint8Array[] | undefined>;
+  /** What is written from now on goes where the index has it now. */
+  replan(): Promise<void>;
 }
 
 /** The extent's shards are nowhere: it was removed (after the trash's retention), or more than m shards are lost. */

@@ -42,7 +42,7 @@ export interface IndexLayer extends ObjectLayer {
 
 export function createObjectLayer(parts: LayerParts): IndexLayer {
   const { store, data } = parts;
-  const commits = new Commits(parts);
+  const commits = new Commits({ ...parts, onMoved: () => data.replan() });
   const manifests = new Manifests(data);
   const endings = new UploadEndings({ ...parts, commits });
   const removal = new BucketRemoval({ ...parts, commits, endings });

@@ -28,6 +28,7 @@ export interface BenchOptions {
   readonly times?: QuorumTimes;
   readonly readBytesMax?: number;
   readonly random?: Random;
+  readonly metadata?: MemoryMetadata;
 }
 
 export class DataPlaneBench implements AsyncDisposable {
@@ -57,7 +58,7 @@ export class DataPlaneBench implements AsyncDisposable {
   }
 
   static async open(options: BenchOptions): Promise<DataPlaneBench> {
-    const metadata = new MemoryMetadata();
+    const metadata = options.metadata ?? new MemoryMetadata();
     const disks = Array.from({ length: options.disks }, (_, at) => new MemoryDisk(diskId(at)));
     const stores = new Map(disks.map((disk) => [disk.diskId, disk]));
     const classes = new StorageClasses({ codecs: CODECS, names: { STANDARD: options.codec } });

@@ -47,6 +47,9 @@ export class MemoryDataPlane implements DataPlane {
     return this.#keep([Buffer.concat(pieces)], owner);
   }
 
+  /** There is only one place. */
+  async replan(): Promise<void> {}
+
   async link(request: Parameters<DataPlane["link"]>[0]): Promise<WrittenExtents | undefined> {
     const { extents, owner } = request;
     const bytes = extents.map((extent) => this.#bytesOf(extent));
