@@ -12,7 +12,7 @@ import type { Clock } from "#lib/clock.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { nextMap } from "#placement/change-map.ts";
 import type { NodeRecord, NodeState } from "#placement/node-record.ts";
-import { changeNode, NodeRefused, readNodes } from "#placement/nodes.ts";
+import { changeNode, FenceChanged, NodeRefused, readNodes } from "#placement/nodes.ts";
 import { keepsSpread, movesBetween, placedDisks, placesOn } from "#placement/placed-disks.ts";
 import type { PlacementMap } from "#placement/placement-map.ts";
 import { decodeMap, MAP_KEY } from "#placement/placement-record.ts";
@@ -20,6 +20,8 @@ import type { ShardStore, StoreHealth } from "#shards/shard-store.ts";
 
 /** A node that is gone must not keep a list waiting. */
 const ANSWER_MS = 3000;
+/** A change is decided anew when the map changed meanwhile, which it does every few seconds at most. */
+const TURNS_MAX = 10;
 
 export interface NodeAdminParts {
   readonly metadata: MetadataStore;
@@ -53,6 +55,22 @@ export class NodeAdmin {
   async change(
     id: string,
     action: NodeAction,
+    change: NodeChange,
+    signal: AbortSignal,
+  ): Promise<NodeChangeAnswer> {
+    for (let turn = 1; ; turn++) {
+      try {
+        return await this.#change(id, action, change, signal);
+      } catch (error) {
+        if (!(error instanceof FenceChanged) || turn === TURNS_MAX) throw error;
+      }
+    }
+  }
+
+  /** Throws FenceChanged when the map that it was decided by is no longer in force. */
+  async #change(
+    id: string,
+    action: NodeAction,
     { dryRun = false, cancel = false, lost = false }: NodeChange,
     signal: AbortSignal,
   ): Promise<NodeChangeAnswer> {
@@ -60,7 +78,8 @@ export class NodeAdmin {
     const { nodes } = await readNodes(metadata, signal);
     const node = nodes.find((one) => one.id === id);
     if (!node) throw new NodeRefused(`Cannot ${action} ${id}: there is no node of that name`);
-    const map = await this.#map(signal);
+    const stored = await metadata.get(MAP_KEY, signal);
+    const map = stored && decodeMap(stored.value);
     const healths = await this.#healths(nodes);
     const decide = (one: NodeRecord, all: readonly NodeRecord[]): NodeState => {
       const request = { map, cancel, lost, answers: isThere(node, healths) };
@@ -70,16 +89,16 @@ export class NodeAdmin {
     const moved = this.#moved(nodes, { id, state, map, healths });
     if (dryRun) return { id, state, ...moved };
     const move = moved.bytes > 0 ? { bytes: moved.bytes, begunMs: clock.now() } : undefined;
-    const isGone = state === "removed" && (map === undefined || placesOf(node, map) === 0);
     await changeNode(
       metadata,
       id,
       (one, all) => {
         const next = decide(one, all);
-        if (isGone) return undefined;
-        return { ...one, state: next, move: next === "removed" ? undefined : move };
+        const isRemoved = next === "removed";
+        if (isRemoved && (map === undefined || placesOf(one, map) === 0)) return undefined;
+        return { ...one, state: next, move: isRemoved ? undefined : move };
       },
-      { signal },
+      { signal, fence: [{ key: MAP_KEY, revision: stored?.revision ?? 0 }] },
     );
     onChange();
     return { id, state, ...moved };

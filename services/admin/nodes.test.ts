@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { AdminBench, TOKEN } from "#admin/testing/admin-bench.ts";
+import { changeNode } from "#placement/nodes.ts";
 
 describe("anybucket node", () => {
   test("list shows each node, what it holds, and whether it answers", async () => {
@@ -79,6 +80,26 @@ describe("anybucket node", () => {
     await bench.register(5);
     expect((await bench.node("remove", "n5")).out).toMatch(/^n5 is removed; nothing moves$/m);
     expect((await bench.states()).join()).not.toContain("n5");
+  });
+
+  test("a node that was given data while its removal was decided is not removed", async () => {
+    await using bench = await AdminBench.open({ nodes: 4 });
+    await bench.register(5);
+    const store = bench.store(1);
+    const health = store.health.bind(store);
+    let isDone = false;
+    // Asked between the decision's look at the map and its commit.
+    store.health = async () => {
+      if (!isDone) {
+        isDone = true;
+        await changeNode(bench.metadata, "n5", (node) => ({ ...node, state: "active" }));
+        await bench.place();
+        await changeNode(bench.metadata, "n5", (node) => ({ ...node, state: "draining" }));
+      }
+      return health();
+    };
+    expect((await bench.node("remove", "n5")).err).toMatch(/it holds \d+ places of shards/);
+    expect(await bench.states()).toContain("n5 draining");
   });
 
   test.each<[argv: string[], line: string]>([

@@ -41,6 +41,11 @@ export class NodeRefused extends Error {
   override readonly name = "NodeRefused";
 }
 
+/** Something else that a change depends on, its fence, is no longer what it was. */
+export class FenceChanged extends Error {
+  override readonly name = "FenceChanged";
+}
+
 export async function readNodes(
   metadata: MetadataStore,
   signal?: AbortSignal,
@@ -115,7 +120,7 @@ async function changing<Next extends NodeRecord | undefined>(
     const outcome = await metadata.commit(commit, signal);
     if (outcome.kind === "committed") return next;
     if (fence.some(({ revision }, at) => (outcome.current[at + 1]?.revision ?? 0) !== revision)) {
-      throw new Error("Cannot change a node: another process does this work now");
+      throw new FenceChanged("Cannot change a node: what the change depends on is no longer so");
     }
   }
   throw new Error(`Cannot change a node: others changed theirs ${TRIES_MAX} times meanwhile`);
