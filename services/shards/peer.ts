@@ -17,6 +17,7 @@ export interface Peer {
 
 /** Longer is no id of ours, and goes into no log. */
 const VALUE_MAX = 200;
+const NONE = "(none was named)";
 
 /** Of any kind of call of grpc-js. */
 export interface IncomingCall {
@@ -29,7 +30,14 @@ export type Refusal = Pick<StatusObject, "code" | "details">;
 
 export type Admission =
   | { readonly peer: Peer }
-  | { readonly refusal: Refusal; readonly who: string; readonly said: Said };
+  | {
+      /** What the caller is told: nothing of what would have been right. */
+      readonly refusal: Refusal;
+      /** For our own log. */
+      readonly why: string;
+      readonly who: string;
+      readonly said: Said;
+    };
 
 export interface Said {
   readonly cluster: string;
@@ -63,24 +71,24 @@ export function admit(
     caller: valueOf(call.metadata, CALLER),
   };
   const address = call.getPeer();
-  const refuse = (code: status, details: string, who: string): Admission => {
-    return { refusal: { code, details }, who: `${who} at ${address}`, said };
-  };
   const isTls = certified !== undefined;
   const names = isTls ? roleNamesOfPeer(call.getAuthContext().sslPeerCertificate?.raw) : [];
   const who = isTls ? describe(names) : said.caller;
+  const refuse = (code: status, details: string, why: string): Admission => {
+    return { refusal: { code, details }, why, who: `${who} at ${address}`, said };
+  };
   if (said.cluster !== clusterId) {
     return refuse(
       status.FAILED_PRECONDITION,
-      `This is cluster ${clusterId}, not ${said.cluster || "(none was named)"}`,
-      who,
+      `The call is for cluster ${said.cluster || NONE}, which is not this one`,
+      `this is cluster ${clusterId}, not ${said.cluster || NONE}`,
     );
   }
   if (said.node !== nodeId) {
     return refuse(
       status.FAILED_PRECONDITION,
-      `This is node ${nodeId}, not ${said.node || "(none was named)"}`,
-      who,
+      `The call is for node ${said.node || NONE}, which is not this one`,
+      `this is node ${nodeId}, not ${said.node || NONE}`,
     );
   }
   if (!isTls) return { peer: { name: who, address, roles: ROLES } };
@@ -88,8 +96,8 @@ export function admit(
   if (ours.length === 0) {
     return refuse(
       status.PERMISSION_DENIED,
-      `The certificate is for ${who}, none of cluster ${certified}`,
-      who,
+      `The certificate is for ${who}, none of this cluster`,
+      `the certificate is for ${who}, none of cluster ${certified}`,
     );
   }
   return { peer: { name: describe(ours), address, roles: ours.map(({ role }) => role) } };

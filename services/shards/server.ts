@@ -185,12 +185,8 @@ class ShardService {
     const { identity, tls } = this.#options;
     const admission = admit(call, { ...identity, certified: tls?.cluster });
     if ("peer" in admission) return admission.peer;
-    const { refusal, who, said } = admission;
-    this.#log.warn(
-      `refused ${refusal.details}`,
-      { who, said, why: refusal.details },
-      "caller refused",
-    );
+    const { refusal, why, who, said } = admission;
+    this.#log.warn(`refused ${why}`, { who, said, why }, "caller refused");
     return refusal;
   }
 
