@@ -13,6 +13,7 @@ import type { RoleProcess } from "#cluster/role-process.ts";
 import { SessionBound } from "#cluster/session-bound.ts";
 import { codecOf, groupWidth } from "#cluster/storage-class.ts";
 import { compactionJob } from "#keeper/compaction.ts";
+import { IndexHistory } from "#keeper/index-history.ts";
 import { MembershipJob } from "#keeper/membership.ts";
 import { NodeProbe } from "#keeper/node-probe.ts";
 import { JobRunner } from "#keeper/runner.ts";
@@ -53,7 +54,9 @@ export async function keepCluster(process: RoleProcess, cluster: Cluster): Promi
   const map = await openMap(process, cluster, nodes);
   // It makes again what others wrote, and writes nothing new: any class will do.
   const classes = storageClasses(codecOf("auto", map.map).name, process.settings);
-  const parts = { cluster, stores: probe.reachable, map, classes };
+  const currentRevision = () => metadata.currentRevision();
+  const history = new IndexHistory({ metadata, currentRevision, log });
+  const parts = { cluster, stores: probe.reachable, map, classes, history };
   work = closing.use(
     await SessionBound.open({
       ...shared,
@@ -62,7 +65,11 @@ export async function keepCluster(process: RoleProcess, cluster: Cluster): Promi
   );
 }
 
-function openKeeper(process: RoleProcess, parts: LayerParts, session: Session): BoundKeeper {
+function openKeeper(
+  process: RoleProcess,
+  parts: LayerParts & { history: IndexHistory },
+  session: Session,
+): BoundKeeper {
   const { settings, log } = process;
   const { cluster, ...placed } = parts;
   const { metadata, clusterId } = cluster;

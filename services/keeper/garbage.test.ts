@@ -4,6 +4,7 @@ import { GarbageJob } from "#keeper/garbage.ts";
 import { confirmGarbage } from "#keeper/garbage-question.ts";
 import { GARBAGE_KEY } from "#keeper/garbage-state.ts";
 import { armGarbage, disarmGarbage } from "#keeper/identity.ts";
+import { IndexHistory } from "#keeper/index-history.ts";
 import { MISSED, missedPut } from "#keeper/missed.ts";
 import { KeeperBench } from "#keeper/testing/keeper-bench.ts";
 import { TrashJob } from "#keeper/trash.ts";
@@ -112,6 +113,29 @@ describe("garbage collection", () => {
     await expect(keeper.run(job)).rejects.toThrow("the index was restored");
     await armGarbage(keeper.bench.metadata);
     await keeper.run(job);
+    expect(keeper.bench.shards).toBe(0);
+  });
+
+  test("an index that goes back to a copy under a running sweep disarms it, for the next session too", async () => {
+    await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 1 });
+    const { metadata } = keeper.bench;
+    let revision = 100;
+    const currentRevision = () => Promise.resolve(revision);
+    const history = new IndexHistory({ metadata, currentRevision, log: silentLog });
+    const job = garbageJob(keeper, CLUSTER, history);
+    await keeper.run(job);
+    await deadProcess(keeper, { abandoned: 1, seenBy: job });
+    // The question is put to the copy, which knows nothing.
+    keeper.onAsk = async () => {
+      revision = 90;
+    };
+    await expect(keeper.run(job)).rejects.toThrow(/went back from revision 100 to 90/);
+    revision = 95;
+    await expect(keeper.run(garbageJob(keeper, CLUSTER, history))).rejects.toThrow(/went back/);
+    expect(keeper.bench.shards).toBe(1);
+    keeper.onAsk = undefined;
+    await armGarbage(metadata);
+    await keeper.run(garbageJob(keeper, CLUSTER, history));
     expect(keeper.bench.shards).toBe(0);
   });
 
@@ -360,7 +384,7 @@ class World {
   }
 }
 
-function garbageJob(keeper: KeeperBench, clusterId = CLUSTER): GarbageJob {
+function garbageJob(keeper: KeeperBench, clusterId = CLUSTER, history?: IndexHistory): GarbageJob {
   const { stores, map, metadata } = keeper.bench;
   const { references } = keeper;
   return new GarbageJob({
@@ -369,6 +393,7 @@ function garbageJob(keeper: KeeperBench, clusterId = CLUSTER): GarbageJob {
     metadata,
     references,
     clusterId,
+    history,
     clock: systemClock,
     log: silentLog,
   });

@@ -28,6 +28,7 @@ import {
   type GarbageState,
 } from "#keeper/garbage-state.ts";
 import { disarmedBecause } from "#keeper/identity.ts";
+import type { IndexHistory } from "#keeper/index-history.ts";
 import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
 import { MISSED, missedDisk, missedPut } from "#keeper/missed.ts";
 import { Pace } from "#keeper/pace.ts";
@@ -66,6 +67,8 @@ export interface GarbageParts {
   readonly references: { isReferenced(write: WriteName, signal: AbortSignal): Promise<boolean> };
   readonly clock: Clock;
   readonly log: Logger;
+  /** undefined: the index is on this machine, and nobody puts another in its place while it runs. */
+  readonly history?: Pick<IndexHistory, "look"> | undefined;
 }
 
 interface Round {
@@ -226,7 +229,8 @@ export class GarbageJob implements Job {
   }
 
   async #assertArmed(signal: AbortSignal): Promise<void> {
-    const { metadata, clusterId } = this.#parts;
+    const { metadata, clusterId, history } = this.#parts;
+    await history?.look(signal);
     const reason = await disarmedBecause(metadata, clusterId, signal);
     if (reason !== undefined) throw new Error(`Cannot collect garbage: ${reason}`);
   }

@@ -1,5 +1,6 @@
 /** The background work of a process that was elected for it. */
 import { GarbageJob } from "#keeper/garbage.ts";
+import type { IndexHistory } from "#keeper/index-history.ts";
 import { type Job, periodicJob } from "#keeper/job.ts";
 import { REPAIR_BYTES_PER_SECOND, RepairJob } from "#keeper/repair.ts";
 import { JobRunner, type JobStatus } from "#keeper/runner.ts";
@@ -29,6 +30,8 @@ export interface KeeperOptions {
   readonly log: Logger;
   /** Copies the index to the folders of its logs; undefined: there is nothing to copy. */
   readonly snapshot?: ((signal: AbortSignal) => Promise<void>) | undefined;
+  /** Of an index that may be put back to a copy while this runs. */
+  readonly history?: IndexHistory | undefined;
   /** Those of a cluster. */
   readonly further?: readonly Job[];
   readonly trashRetentionMs?: number;
