@@ -18,10 +18,10 @@ function addTo({ verb, client, say }: NounFrame): void {
   verb("status", "whether it may act, and what it asks").action(async (options: Where) => {
     tell(await (await client(options)).garbage(), options);
   });
-  change("disarm", "remove nothing; before etcd is started from a copy, or at once after").option(
-    "--reason <text>",
-    "what others are told",
-  );
+  change(
+    "disarm",
+    "remove nothing: when etcd was restored from a copy, before a keeper is started",
+  ).option("--reason <text>", "what others are told");
   change("arm", "it may remove again what nothing names");
   change("confirm", "it may remove what it asks about");
 }
