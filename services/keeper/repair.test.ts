@@ -269,6 +269,34 @@ test("a copy is not taken away as surplus from a disk that was given its place b
   expect(await keeper.unreadable()).toEqual([]);
 });
 
+test("a disk that goes before its surplus is taken away is come back to", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 1 });
+  const { bench } = keeper;
+  await keeper.store(500);
+  const [drained] = bench.disks;
+  if (!drained) throw new Error("no disk");
+  const fresh = await drain(keeper, 0);
+  await bench.map.refresh();
+  fresh.before = () => {
+    if (fresh.size > 0) bench.stores.delete(drained.diskId);
+  };
+  drained.before = (step) => {
+    if (step === "remove") throw new Error("gone");
+  };
+  const job = repairJob(keeper);
+  await keeper.run(job);
+  await bench.map.refresh();
+  expect(bench.map.map.groups.flatMap(({ earlier }) => earlier)).not.toEqual([]);
+  fresh.before = undefined;
+  drained.before = undefined;
+  bench.stores.set(drained.diskId, drained);
+  await keeper.run(job);
+  await bench.map.refresh();
+  expect(drained.size).toBe(0);
+  expect(bench.map.map.groups.flatMap(({ earlier }) => earlier)).toEqual([]);
+  expect(await keeper.unreadable()).toEqual([]);
+});
+
 test("where shards may still be is not forgotten while nobody can look there", async () => {
   await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 3, groupCount: 32 });
   const { bench } = keeper;

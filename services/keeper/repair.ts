@@ -172,7 +172,7 @@ export class RepairJob implements Job {
       damaged = [];
     }
     surplus.add(await this.#mendAll(mending, damaged, context));
-    await this.#removeSurplus(surplus, epoch, context);
+    await this.#removeSurplus(surplus, { here, epoch }, context);
     const failures = context.progress.problemCount - problemsBefore;
     if (failures > 0 || unlisted.size > 0) {
       log.warn({ group, failures }, "group not wholly repaired; its mark stays");
@@ -225,12 +225,23 @@ export class RepairJob implements Job {
   }
 
   /** Not what a later map gave back to its disk: there it may be the only copy by now. */
-  async #removeSurplus(surplus: Surplus, epoch: number, context: JobContext): Promise<void> {
+  async #removeSurplus(
+    surplus: Surplus,
+    { here, epoch }: { here: Stores; epoch: number },
+    context: JobContext,
+  ): Promise<void> {
     for (const [diskId, ids] of surplus.byDisk) {
       for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
         if (!(await this.#isStillSo(epoch, context))) return;
         const batch = ids.slice(start, start + REMOVE_BATCH);
-        await this.#parts.stores.get(diskId)?.remove(batch, context.signal);
+        try {
+          await here.get(diskId)?.remove(batch, context.signal);
+        } catch (error) {
+          // It went after it was listed: the group is not whole before these are gone.
+          context.signal.throwIfAborted();
+          context.progress.failed(`disk ${diskId}`, error);
+          break;
+        }
       }
     }
   }
