@@ -27,9 +27,8 @@ if (cluster.isWorker) {
   process.exitCode = exitCode;
 } else if (process.argv[2] === "probe") {
   const { runProbe } = await import("#probe.ts");
-  const say = (line: string) => process.stdout.write(`${line}\n`);
   const { argv, env: environment } = process;
-  process.exitCode = await runProbe({ argv: argv.slice(3), environment, say });
+  process.exitCode = await runProbe({ argv: argv.slice(3), environment, say: print });
 } else {
   const { readCommandLine } = await import("#command-line.ts");
   const commandLine = readCommandLine(process.argv.slice(2), process.env, version);
@@ -55,4 +54,8 @@ if (cluster.isWorker) {
     process.stderr.write(`anybucket: ${fault.message}\n`);
     process.exit(fault.exitCode);
   }
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
 }
