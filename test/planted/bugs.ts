@@ -180,10 +180,11 @@ export const BUGS: readonly PlantedBug[] = [
     "settled.add(next.group);",
   ),
   bug(
-    "a moved shard removed before it is rebuilt",
-    "services/keeper/mend.ts",
-    "return isListed || (isMended && stores.has(member)) ? [{ diskId, id }] : [];",
-    "return [{ diskId, id }];",
+    "a moved shard removed though it could not be rebuilt",
+    "services/keeper/repair.ts",
+    "if (absent > 0) damaged.push({ write, absent });",
+    `if (absent > 0) surplus.add(surplusOf(this.#parts, write, { isMended: true }));
+      if (absent > 0) damaged.push({ write, absent });`,
   ),
   {
     name: "a repaired shard of another generation",

@@ -1,6 +1,14 @@
 /** A copy of the tree in which a bug can be planted and taken out again. */
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { PlantedBug } from "./bugs.ts";
@@ -11,8 +19,13 @@ export class TreeCopy implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "anybucket-planted-"));
 
   constructor() {
-    const files = execFileSync("git", ["ls-files", "-z"], { cwd: root }).toString().split("\0");
-    for (const file of files) if (file !== "") cpSync(join(root, file), join(this.path, file));
+    // What is new is part of the tree too, and what was removed is not.
+    const listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    const files = execFileSync("git", listing, { cwd: root }).toString().split("\0");
+    for (const file of files) {
+      if (file !== "" && existsSync(join(root, file)))
+        cpSync(join(root, file), join(this.path, file));
+    }
     symlinkSync(join(root, "node_modules"), join(this.path, "node_modules"));
   }
 

@@ -137,7 +137,6 @@ function searched(model: KeyModel, intervals: readonly Interval[]): Verdict {
   const isUnseenPut = (one: Interval) => {
     return isUnheard(one) && one.event.kind === "put" && !seenValues.has(one.event.value);
   };
-  const isRemoval = (one: Interval) => isUnheard(one) && one.event.kind === "delete";
   const attempts = [
     intervals.filter((one) => !isUnseenPut(one) && !isRemoval(one)),
     intervals.filter((one) => !isUnseenPut(one)),
@@ -147,6 +146,10 @@ function searched(model: KeyModel, intervals: readonly Interval[]): Verdict {
     if (verdict.kind === "linearizable") return verdict;
   }
   return linearize(model, intervals);
+}
+
+function isRemoval(one: Interval): boolean {
+  return isUnheard(one) && one.event.kind === "delete";
 }
 
 function isUnheard({ event }: Interval): boolean {
