@@ -21,6 +21,7 @@ interface Kind {
 
 const KINDS: readonly Kind[] = [
   { name: "unit", project: "unit", maxWorkers: "100%" },
+  { name: "processes", project: "processes", maxWorkers: "100%" },
   { name: "simulation", project: "simulation" },
   { name: "s3", project: "s3" },
   { name: "s3-cluster", project: "s3-cluster" },

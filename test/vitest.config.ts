@@ -1,5 +1,19 @@
 import { defineConfig } from "vitest/config";
 
+/**
+ * Tests beside their files that start processes or threads, or speak through sockets: half of all the time that those beside their
+ * files take. `npm run check` leaves them to `npm test`.
+ */
+const WITH_PROCESSES = [
+  "services/codec/wasm/build.test.ts",
+  "services/metadata/etcd*.test.ts",
+  "services/metadata/index-log.test.ts",
+  "services/metadata/lmdb.test.ts",
+  "services/shards/client.test.ts",
+  "services/shards/tls.test.ts",
+  "services/storage/processes.test.ts",
+];
+
 /** Kinds of test, one project each; test/README.md says what each can and cannot show. */
 export default defineConfig({
   test: {
@@ -9,7 +23,17 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["services/**/*.test.ts", "test/*.test.ts"],
-          // Seconds at most on an idle machine; those that start processes take many times that on a busy one.
+          exclude: WITH_PROCESSES,
+          // Seconds at most on an idle machine.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: "processes",
+          include: WITH_PROCESSES,
+          // They take many times their seconds on a busy machine.
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
