@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { RepairJob } from "#keeper/repair.ts";
 import { ScrubJob } from "#keeper/scrub.ts";
+import { decodeScrubState, scrubKey } from "#keeper/scrub-state.ts";
 import { KeeperBench } from "#keeper/testing/keeper-bench.ts";
 import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
@@ -365,6 +366,20 @@ describe.each(["replica-3", "ec-4+2"])("a flipped shard of %s", (codec) => {
   });
 });
 
+test("scrub reads every disk, also when the first is due again before the last had its turn", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3 });
+  for (let count = 0; count < 3; count++) await keeper.store(300);
+  const scrub = scrubJob(keeper, 0);
+  for (let step = 0; step < 6; step++) await scrub.step(await keeper.context("scrub"));
+  const keys = keeper.bench.disks.map(({ diskId }) => scrubKey(diskId));
+  const states = await keeper.bench.metadata.getMany(keys);
+  expect(states.map((entry) => entry && decodeScrubState(entry.value).endedMs > 0)).toEqual([
+    true,
+    true,
+    true,
+  ]);
+});
+
 function cannotTell(step: DiskStep): void {
   if (step === "stat") throw new Error("EIO");
 }
@@ -403,9 +418,9 @@ function repairJob(
   return new RepairJob({ ...parts, clock: systemClock, log: silentLog, bytesPerSecond: 2 ** 40 });
 }
 
-function scrubJob(keeper: KeeperBench): ScrubJob {
+function scrubJob(keeper: KeeperBench, roundMs = 60_000): ScrubJob {
   const { stores, metadata } = keeper.bench;
-  return new ScrubJob({ stores, metadata, clock: systemClock, log: silentLog, roundMs: 60_000 });
+  return new ScrubJob({ stores, metadata, clock: systemClock, log: silentLog, roundMs });
 }
 
 /** The first data shard, which a reader of the whole asks for; of copies each, as it may ask for any. */

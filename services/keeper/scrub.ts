@@ -19,7 +19,7 @@ import { encodeSuspicion, suspicionKey } from "#objects/suspicions.ts";
 import type { ShardInfo, ShardStore } from "#shards/shard-store.ts";
 
 const EVERY_MS = 10 * 60_000;
-/** From one round's beginning to the next; and half of that is how long one may take. */
+/** From one round's beginning to the next; and half of that is how long all disks together may take. */
 export const SCRUB_ROUND_MS = 10 * 24 * 60 * 60_000;
 const BYTES_PER_SECOND_MIN = 4 * 1024 * 1024;
 const SHARDS_A_STEP = 40;
@@ -79,26 +79,35 @@ export class ScrubJob implements Job {
     return "more";
   }
 
-  /** The first disk whose round is under way or due. */
+  /** One whose round is under way, else the one that has waited longest of those that are due. */
   async #nextDisk(signal: AbortSignal) {
     const { metadata, stores, clock, roundMs } = this.#parts;
     const now = clock.now();
-    for (const [diskId, store] of stores) {
-      const entry = await metadata.get(scrubKey(diskId), signal);
+    const disks = [...stores];
+    const keys = disks.map(([diskId]) => scrubKey(diskId));
+    const entries = await metadata.getMany(keys, signal);
+    let oldest:
+      | { begunMs: number; diskId: string; store: ShardStore; revision: number }
+      | undefined;
+    for (const [place, [diskId, store]] of disks.entries()) {
+      const entry = entries[place];
       const state = entry && decodeScrubState(entry.value);
       const revision = entry?.revision ?? 0;
       if (state?.after) return { diskId, store, state, revision };
-      if (state && now - state.begunMs < roundMs) continue;
-      return { diskId, store, state: { begunMs: now, endedMs: 0, after: undefined }, revision };
+      const begunMs = state?.begunMs ?? 0;
+      if (state && now - begunMs < roundMs) continue;
+      if (!oldest || begunMs < oldest.begunMs) oldest = { begunMs, diskId, store, revision };
     }
-    return undefined;
+    return oldest && { ...oldest, state: { begunMs: now, endedMs: 0, after: undefined } };
   }
 
   async #turnOf(diskId: string, store: ShardStore): Promise<Turn> {
     if (this.#turn?.diskId === diskId) return this.#turn;
-    const { clock, roundMs } = this.#parts;
+    const { clock, roundMs, stores } = this.#parts;
     const { live } = await store.health();
-    const bytesPerSecond = Math.max(BYTES_PER_SECOND_MIN, (live * 2 * 1000) / roundMs);
+    // The disks have their turns one after another.
+    const turnMs = roundMs / 2 / stores.size;
+    const bytesPerSecond = Math.max(BYTES_PER_SECOND_MIN, (live * 1000) / turnMs);
     const pace = new Pace(clock, bytesPerSecond);
     this.#turn = { diskId, store, pace, bytesTotal: live, bytes: 0 };
     return this.#turn;
