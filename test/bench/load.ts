@@ -1,6 +1,11 @@
-/** A small S3 client for measuring: keep-alive connections, signatures over precomputed hashes, nothing else. */
+/** A small S3 client for measuring and for tests under faults: keep-alive connections, signatures over precomputed hashes, no retries. */
 import { createHash, createHmac } from "node:crypto";
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from "node:http";
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from "node:http";
 
 export interface Target {
   readonly endpoint: URL;
@@ -11,6 +16,7 @@ export interface Target {
 
 export interface Answer {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
   readonly bytes: number;
   readonly body: Buffer | undefined;
 }
@@ -41,6 +47,7 @@ export class LoadClient {
     sha256?: string;
     headers?: Record<string, string>;
     keepBody?: boolean;
+    signal?: AbortSignal;
   }): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const headers = this.#sign(request);
@@ -53,6 +60,7 @@ export class LoadClient {
         method: request.method,
         path: `${request.path}${query}`,
         headers,
+        ...(request.signal && { signal: request.signal }),
       },
       (incoming) => resolve(drain(incoming, request.keepBody === true)),
     );
@@ -111,6 +119,7 @@ async function drain(incoming: IncomingMessage, keep: boolean): Promise<Answer> 
   }
   return {
     status: incoming.statusCode ?? 0,
+    headers: incoming.headers,
     bytes,
     body: keep ? Buffer.concat(pieces) : undefined,
   };
