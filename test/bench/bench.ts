@@ -1,7 +1,8 @@
 /**
  * `npm run bench`: starts a server on a fresh folder, loads it from this process, prints a row for each phase. With --cluster it
  * is a cluster of processes: three storage nodes with copies, then six with erasure coding, one of which is then killed.
- * `--against URL --against-pid PID[,PID…]` measures another S3 server in the same run and prints the shares side by side.
+ * `--against URL --against-pid PID[,PID…]` measures another S3 server in the same run and prints the shares side by side;
+ * `--against-minio4 BINARY` and `--against-garage3 BINARY` start one as a cluster first.
  */
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import { parseArgs } from "node:util";
 import { type MemberKind, ProcessCluster } from "../../deploy/process-cluster.ts";
 import { ACCESS_KEY, SECRET_KEY, startServer } from "../s3/server.ts";
 import type { Target } from "./load.ts";
+import { type Peer, type PeerOptions, startGarage, startMinio } from "./peers.ts";
 import { Bench, type Load, PHASES, type Phase, type Roles } from "./phases.ts";
 import { line, type Measured, printTables } from "./table.ts";
 
@@ -26,6 +28,8 @@ const { values: options } = parseArgs({
     "against-access": { type: "string", default: ACCESS_KEY },
     "against-secret": { type: "string", default: SECRET_KEY },
     "against-name": { type: "string", default: "peer" },
+    "against-minio4": { type: "string" },
+    "against-garage3": { type: "string" },
     json: { type: "boolean", default: false },
   },
 });
@@ -40,6 +44,12 @@ const LARGE_PHASES: readonly Phase[] = ["PUT 10 MiB", "GET 10 MiB"];
 
 const measured: Measured[] = options.cluster ? await benchCluster() : [await benchOwn()];
 if (options.against !== undefined) measured.push(await benchPeer(options.against));
+if (options["against-minio4"] !== undefined) {
+  measured.push(await benchPeerCluster(startMinio, options["against-minio4"]));
+}
+if (options["against-garage3"] !== undefined) {
+  measured.push(await benchPeerCluster(startGarage, options["against-garage3"]));
+}
 if (options.json) {
   line(JSON.stringify(Object.fromEntries(measured.map(({ name, rows }) => [name, rows]))));
 } else {
@@ -126,6 +136,19 @@ async function benchPeer(endpoint: string): Promise<Measured> {
     isPeer: true,
     rows: await run(target, () => ({ server: ids }), PHASES),
   };
+}
+
+async function benchPeerCluster(
+  start: (options: PeerOptions) => Promise<Peer>,
+  binary: string,
+): Promise<Measured> {
+  try {
+    await using peer = await start({ binary, folder: SCRATCH });
+    const roles = () => ({ server: peer.processes });
+    return { name: peer.name, isPeer: true, rows: await run(peer.target, roles, PHASES) };
+  } finally {
+    rmSync(SCRATCH, { recursive: true, force: true });
+  }
 }
 
 async function run(target: Target, roles: Roles, phases: readonly Phase[]) {

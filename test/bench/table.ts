@@ -1,4 +1,4 @@
-/** What a bench prints: a table for each server, a peer's with our share of its CPU time. */
+/** What a bench prints: a table for each server, a peer's with our our share of it time. */
 import type { Row } from "./phases.ts";
 
 export interface Measured {
@@ -8,11 +8,12 @@ export interface Measured {
 }
 
 export function printTables(measured: readonly Measured[]): void {
-  const [first] = measured;
-  for (const each of measured) printTable(each, each.isPeer ? first : undefined);
+  const own = measured.filter(({ isPeer }) => !isPeer).flatMap(({ rows }) => rows);
+  for (const each of measured) printTable(each, each.isPeer ? own : []);
 }
 
-function printTable({ name, rows }: Measured, own?: Measured): void {
+/** `own`: our rows, for a peer's table. Of several of one phase the last counts: large objects as they are kept on many nodes. */
+function printTable({ name, rows }: Measured, own: readonly Row[]): void {
   const roles = Object.keys(rows[0]?.roles ?? {});
   const byRole = roles.length > 1;
   line(`\n${name}`);
@@ -21,10 +22,10 @@ function printTable({ name, rows }: Measured, own?: Measured): void {
   line(
     head +
       (byRole ? roles.map((role) => role.padStart(10)).join("") : "") +
-      (own ? "   share of its CPU" : ""),
+      (own.length > 0 ? "   our share of it" : ""),
   );
   for (const row of rows) {
-    const mine = own?.rows.find(({ phase }) => phase === row.phase);
+    const mine = own.findLast(({ phase }) => phase === row.phase);
     const share =
       mine === undefined ? "" : `   ${(mine.cpuMicroseconds / row.cpuMicroseconds).toFixed(2)}`;
     const parts = byRole ? roles.map((role) => column(row.roles[role] ?? 0, 0, 10)).join("") : "";
