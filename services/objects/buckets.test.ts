@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { KEY } from "#metadata/keys.ts";
+import type { CommitFault } from "#metadata/memory.ts";
+import { OutcomeUnknown } from "#objects/commits.ts";
 import type { Bucket } from "#objects/model.ts";
 import { all } from "#objects/testing/invariants.ts";
 import { TestBody } from "#objects/testing/memory-data-plane.ts";
@@ -50,6 +52,85 @@ async function removeHalfWay(): Promise<void> {
   await expect(remove()).rejects.toThrow("the process died");
   opened.store.fault = undefined;
 }
+
+/** Befalls the first commit that changes a bucket; `meanwhile` comes to pass before this process knows what became of it. */
+function once(fault: CommitFault, meanwhile: () => Promise<unknown> = async () => undefined): void {
+  let isDone = false;
+  opened.store.fault = ({ put: puts, remove: removed }) => {
+    const keys = [...puts.map(({ key }) => key), ...removed];
+    if (isDone || !keys.some(([kind]) => kind === KEY.bucket || kind === KEY.state)) {
+      return undefined;
+    }
+    isDone = true;
+    return fault;
+  };
+  const renew = opened.session.renew.bind(opened.session);
+  opened.session.renew = async () => {
+    await meanwhile();
+    await renew();
+  };
+}
+
+describe("a change of a bucket without an answer", () => {
+  test("a creation that landed unheard is answered once", async () => {
+    once("unheard");
+    const made = await create("new");
+    expect(made.kind).toBe("created");
+    expect(await opened.layer.buckets.get("new", opened.signal)).toEqual(made.bucket);
+  });
+
+  test("a creation that landed unheard and was configured since is known for ours", async () => {
+    const other = await opened.another();
+    once("unheard", async () => {
+      const found = await other.layer.buckets.get("new", other.signal);
+      if (found === undefined) throw new Error("It is not there");
+      await other.layer.buckets.update(found, () => ({ acl: "public-read" }), other.signal);
+    });
+    expect((await create("new")).kind).toBe("created");
+    expect(await opened.layer.buckets.get("new", opened.signal)).toMatchObject({
+      acl: "public-read",
+    });
+  });
+
+  test("a bucket whose creation landed unheard and that was removed since does not come back", async () => {
+    const other = await opened.another();
+    once("unheard", async () => {
+      const found = await other.layer.buckets.get("new", other.signal);
+      if (found === undefined) throw new Error("It is not there");
+      expect(await other.layer.buckets.remove(found, other.signal)).toBe("removed");
+    });
+    await expect(create("new")).rejects.toThrow(OutcomeUnknown);
+    expect(await opened.layer.buckets.get("new", opened.signal)).toBeUndefined();
+  });
+
+  test("another one's bucket of the name is not taken for it", async () => {
+    const other = await opened.another();
+    once("lost", async () => other.makeBucket("new"));
+    await expect(create("new")).rejects.toThrow(OutcomeUnknown);
+    expect((await create("new")).kind).toBe("exists");
+  });
+
+  test("a removal that landed unheard does not take the next bucket of its name with it", async () => {
+    const other = await opened.another();
+    let renewals = 0;
+    // Of its two commits, DELETING and the end, the second.
+    opened.store.fault = ({ remove: removed }) => {
+      if (renewals > 0 || !removed.some(([kind]) => kind === KEY.state)) return undefined;
+      return "unheard";
+    };
+    const renew = opened.session.renew.bind(opened.session);
+    opened.session.renew = async () => {
+      renewals += 1;
+      await other.makeBucket(bucket.name);
+      await renew();
+    };
+    expect(await remove()).toBe("removed");
+    expect(renewals).toBe(1);
+    const next = await opened.layer.buckets.get(bucket.name, opened.signal);
+    expect(next?.id).not.toBe(bucket.id);
+    expect(next).toBeDefined();
+  });
+});
 
 describe("buckets", () => {
   test("of two creations of one name one makes it and the other finds it", async () => {

@@ -70,6 +70,13 @@ export class IndexBuckets implements Buckets {
           change: { expect: put.map(({ key }) => ({ key, revision: 0 })), put, remove: [] },
           value: { kind: "created", bucket: toBucket(name, record, state) },
           proof,
+          // Configured since, or on its way out, it is still the one that was made here.
+          landed: async () => {
+            const entry = await this.#store.get(bucketStateKey(name));
+            return entry !== undefined && decodeBucketState(entry.value).id === id;
+          },
+          // It may have been made and removed again, and another one of its name would be a second.
+          comesAndGoes: true,
         };
       },
       { signal },
