@@ -121,7 +121,7 @@ export class GarbageJob implements Job {
 
   /** undefined: nothing has happened that would leave garbage. */
   async #begin({ signal, fence }: JobContext): Promise<Round | undefined> {
-    const { metadata, clock, stores } = this.#parts;
+    const { metadata, clock, stores, map } = this.#parts;
     const [entry, question] = await metadata.getMany([GARBAGE_KEY, GARBAGE_QUESTION_KEY], signal);
     if (question) {
       const { isConfirmed, text } = decodeGarbageQuestion(question.value);
@@ -148,6 +148,8 @@ export class GarbageJob implements Job {
       await metadata.commit({ expect, put, remove: [] }, signal);
       return undefined;
     }
+    // By an old map every write would seem to lack shards, and to have some where none belong.
+    await map.refresh(signal);
     const sweep = new Sweep({ ...this.#parts, pace: this.#pace }, { state, isFull });
     return { sweep, isFull, isFirst: !entry, seen, state: entry, question, missed };
   }

@@ -12,7 +12,7 @@ import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
 import { type ListedWrite, listWrites } from "#keeper/listed-writes.ts";
 import { absentFrom, type MendParts, mendWrite, surplusOf } from "#keeper/mend.ts";
 import { Pace } from "#keeper/pace.ts";
-import { mendSuspect } from "#keeper/suspects.ts";
+import { canLookAt, mendSuspect } from "#keeper/suspects.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
 import { afterKey } from "#metadata/keys.ts";
@@ -27,6 +27,8 @@ const EVERY_MS = 30_000;
 /** Bytes read and written a second: a third of a disk, and of a core's checksums. */
 export const REPAIR_BYTES_PER_SECOND = 200 * 1024 * 1024;
 const PAGE = 1000;
+/** Suspicions of one round. */
+const SUSPECTS_MAX = 1000;
 /** Damaged writes remembered at a time: some megabytes. */
 const DAMAGED_MAX = 4000;
 /** Mended side by side, so that one's syncs hide behind another's reads. */
@@ -104,7 +106,7 @@ export class RepairJob implements Job {
     const known = map.map;
     // From here on no write planned before a group moved can be committed, so listings are complete.
     await raiseFences(metadata, known, signal);
-    const suspects = [...(await metadata.range({ ...SUSPICIONS, limit: PAGE }, signal)).entries];
+    const suspects = await this.#suspects(signal);
     const byGroup = new Map<number, Entry[]>();
     for (let from = DIRTY_MARKS.from; ; ) {
       const page = await metadata.range({ from, to: DIRTY_MARKS.to, limit: PAGE }, signal);
@@ -131,6 +133,19 @@ export class RepairJob implements Job {
       .toSorted((one, other) => other.marks.length - one.marks.length);
     const total = Math.max(1, groups.length);
     return { suspects, groups, total, settled: new Set(), epoch: known.epoch };
+  }
+
+  /** As many as a round takes; those that have to wait for their disk are passed over. */
+  async #suspects(signal: AbortSignal): Promise<Entry[]> {
+    const suspects: Entry[] = [];
+    for (let { from, to } = SUSPICIONS; suspects.length < SUSPECTS_MAX; ) {
+      const page = await this.#parts.metadata.range({ from, to, limit: PAGE }, signal);
+      suspects.push(...page.entries.filter((entry) => canLookAt(this.#parts, entry)));
+      const last = page.entries.at(-1);
+      if (!page.more || !last) break;
+      from = afterKey(last.key);
+    }
+    return suspects;
   }
 
   /** Nothing can be done for a disk that is away and keeps its place. */

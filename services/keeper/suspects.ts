@@ -3,7 +3,20 @@ import type { ListedShard } from "#keeper/listed-writes.ts";
 import { type BadCopy, type MendParts, mendWrite } from "#keeper/mend.ts";
 import type { Entry } from "#metadata/metadata-store.ts";
 import { decodeSuspicion, suspectOf } from "#objects/suspicions.ts";
-import { WIDTH_MAX } from "#placement/placement-map.ts";
+import type { CurrentMap } from "#placement/current-map.ts";
+import { placesOf, WIDTH_MAX } from "#placement/placement-map.ts";
+import type { ShardStore } from "#shards/shard-store.ts";
+
+/** Whether there is anything to look at now: a disk that is away and keeps its place is waited for. */
+export function canLookAt(
+  { stores, map }: { readonly stores: ReadonlyMap<string, ShardStore>; readonly map: CurrentMap },
+  entry: Entry,
+): boolean {
+  const { group, index } = suspectOf(entry.key);
+  const diskId = decodeSuspicion(entry.value);
+  if (stores.has(diskId) || group >= map.groupCount) return true;
+  return !placesOf(map.group(group), index).includes(diskId);
+}
 
 /**
  * Answers the bytes written; undefined when there was nothing to do: it reads well by now, or nothing names it any more.
@@ -16,7 +29,10 @@ export async function mendSuspect(
   const suspect = suspectOf(entry.key);
   const diskId = decodeSuspicion(entry.value);
   const store = parts.stores.get(diskId);
-  if (!store) return undefined;
+  if (!store) {
+    if (canLookAt(parts, entry)) return undefined;
+    throw new Error(`Cannot look at a shard of disk ${diskId}: the disk is away`);
+  }
   const verdict = await store.verify(suspect, signal);
   if (verdict === "good") return undefined;
   const { group, writeId } = suspect;

@@ -1,6 +1,6 @@
 /**
- * One pass over all disks' listings: which writes nothing names, and which disks lack shards of writes that are named
- * (R31, the light scrub). It only looks; garbage.ts decides and acts.
+ * One pass over all disks' listings: which writes nothing names, and of those that are named which disks lack shards or
+ * hold some that belong elsewhere (R31, the light scrub). It only looks; garbage.ts decides and acts.
  */
 import type { GarbageState } from "#keeper/garbage-state.ts";
 import type { JobContext, StepOutcome } from "#keeper/job.ts";
@@ -37,7 +37,7 @@ export interface SweepVerdict {
   readonly settled: ReadonlySet<string>;
   /** Disks of which not all shards were seen: away when the listing began, or broken off. */
   readonly unlisted: ReadonlySet<string>;
-  /** Groups of which a disk lacks shards. */
+  /** Groups of which a disk lacks shards, or holds what belongs to others. */
   readonly dirty: readonly { readonly group: number; readonly diskId: string }[];
 }
 
@@ -114,7 +114,7 @@ export class Sweep {
       if (lowWater === undefined) this.#ended.add(seal.session);
       else if (seal.sequence >= lowWater) continue;
       const isAsked = this.#isWorthAsking(seal, lowWater !== undefined);
-      if (!isAsked || (await this.#isNamed(write, seal, context))) this.#noteAbsent(write, seal);
+      if (!isAsked || (await this.#isNamed(write, seal, context))) this.#noteMisplaced(write, seal);
     }
     const last = writes.at(-1);
     if (last) context.progress.reached(shareOf(last, this.#parts.map.groupCount));
@@ -149,17 +149,26 @@ export class Sweep {
     }
   }
 
-  #noteAbsent({ group, shards }: ListedWrite, { siblings }: ShardSeal): void {
+  #noteMisplaced({ group, shards }: ListedWrite, { siblings }: ShardSeal): void {
     const { map, stores } = this.#parts;
-    const { members } = map.group(group);
+    const { members, earlier } = map.group(group);
     for (let index = 0; index < siblings.length; index++) {
       const diskId = members[index];
       if (diskId === undefined || !stores.has(diskId) || this.#unlisted.has(diskId)) continue;
       const isThere = shards.some(
         (shard) => shard.info.id.index === index && shard.diskId === diskId,
       );
-      if (!isThere) this.#dirty.set(`${group} ${diskId}`, { group, diskId });
+      if (!isThere) this.#noteDirty(group, diskId);
     }
+    // While a group moves, repair is at it. Later one may still arrive, of a write that went on without that disk.
+    if (earlier.length > 0) return;
+    for (const { diskId, info } of shards) {
+      if (members[info.id.index] !== diskId) this.#noteDirty(group, diskId);
+    }
+  }
+
+  #noteDirty(group: number, diskId: string): void {
+    this.#dirty.set(`${group} ${diskId}`, { group, diskId });
   }
 
   #doom(write: ListedWrite, name: WriteName): void {

@@ -71,7 +71,7 @@ export class TrashJob implements Job {
 
   async step(context: JobContext): Promise<StepOutcome> {
     const { metadata } = this.#parts;
-    if (!this.#from) await this.#begin();
+    if (!this.#from) await this.#begin(context.signal);
     const from = this.#from ?? TRASH.from;
     const first = await metadata.range({ from, to: TRASH.to, limit: 1 }, context.signal);
     const [next] = first.entries;
@@ -89,8 +89,10 @@ export class TrashJob implements Job {
     return "more";
   }
 
-  async #begin(): Promise<void> {
-    const { retentionMs, clock, log } = this.#parts;
+  async #begin(signal: AbortSignal): Promise<void> {
+    const { retentionMs, clock, log, map } = this.#parts;
+    // What lies where an old map does not look would stay until the weekly sweep.
+    await map.refresh(signal);
     const isFull = await this.#isNearlyFull();
     const share = isFull ? (PRESSURE_STEPS[this.#pressure] ?? 0) : 1;
     if (isFull) log.warn({ share }, "a disk is nearly full: trash goes before its time");

@@ -47,12 +47,24 @@ export async function endUploads(cluster: Cluster, buckets: readonly Bucket[]): 
     const gateway = cluster.gateways[turn % cluster.gateways.length];
     try {
       let left = 0;
-      for (const bucket of buckets) left += await abortUploads(gateway, bucket);
+      for (const bucket of buckets)
+        left += await unlessKilled(gateway, abortUploads(gateway, bucket));
       if (left === 0) return;
     } catch {
       // A gateway whose session was taken away does not know it yet.
       await cluster.world.sleep(1000, "uploads");
     }
+  }
+}
+
+/** A gateway that is started again, as it lost its session, answers nothing any more. */
+async function unlessKilled<T>(gateway: Machine | undefined, work: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const forget = gateway?.process.onDeath(() => reject(new Error("The gateway was killed")));
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    forget?.();
   }
 }
 
