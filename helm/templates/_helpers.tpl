@@ -82,6 +82,46 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* The chart makes the certificates of our own processes itself: "true", or nothing. */}}
+{{- define "anybucket.ownClusterTls" -}}
+{{- if and .Values.clusterTls.enabled (not .Values.clusterTls.storageSecret) }}true{{ end }}
+{{- end }}
+
+{{/* (list $ "gateway"): the Secret with which a role speaks to the others; nothing where they speak in plain text. */}}
+{{- define "anybucket.clusterSecret" -}}
+{{- $top := index . 0 }}
+{{- $role := index . 1 }}
+{{- if include "anybucket.ownClusterTls" $top }}
+{{- printf "%s-cluster-%s" (include "anybucket.fullname" $top) $role }}
+{{- else if $top.Values.clusterTls.enabled }}
+{{- index $top.Values.clusterTls (printf "%sSecret" $role) }}
+{{- end }}
+{{- end }}
+
+{{/* (list $ zone): the StatefulSet of a zone's storage nodes; zone "": of all of them. */}}
+{{- define "anybucket.storageSet" -}}
+{{- $name := printf "%s-storage" (include "anybucket.fullname" (index . 0)) }}
+{{- with index . 1 }}{{ printf "%s-%s" $name . }}{{ else }}{{ $name }}{{ end }}
+{{- end }}
+
+{{/* (list $ "gateway"): who a role's processes are, as services/shards/role-names.ts reads it; comma separated. */}}
+{{- define "anybucket.roleNames" -}}
+{{- $top := index . 0 }}
+{{- $role := index . 1 }}
+{{- $owners := list (printf "%s-%s" (include "anybucket.fullname" $top) $role) }}
+{{- if eq $role "storage" }}
+{{- $owners = list }}
+{{- range $zone := $top.Values.storage.zones | default (list "") }}
+{{- range $at := until (int $top.Values.storage.replicas) }}
+{{- $owners = append $owners (printf "%s-%d" (include "anybucket.storageSet" (list $top $zone)) $at) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $at, $owner := $owners }}
+{{- if $at }},{{ end }}{{ printf "%s.%s.%s.anybucket.internal" $owner $role $top.Values.clusterName }}
+{{- end }}
+{{- end }}
+
 {{/* All storage nodes of the first start. */}}
 {{- define "anybucket.nodes" -}}
 {{- $zones := len .Values.storage.zones | default 1 }}
@@ -108,7 +148,7 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version }}
 {{- $_ := set $own "ANYBUCKET_ETCD_USER" $values.etcd.external.user }}
 {{- $_ := set $own "ANYBUCKET_ETCD_PASSWORD_FILE" "/run/etcd-password/password" }}
 {{- end }}
-{{- if index $values.clusterTls (printf "%sSecret" $role) }}
+{{- if include "anybucket.clusterSecret" . }}
 {{- $_ := set $own "ANYBUCKET_CLUSTER_CA_FILE" "/run/cluster/ca.crt" }}
 {{- $_ := set $own "ANYBUCKET_CLUSTER_CERT_FILE" "/run/cluster/tls.crt" }}
 {{- $_ := set $own "ANYBUCKET_CLUSTER_KEY_FILE" "/run/cluster/tls.key" }}
@@ -149,7 +189,7 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version }}
 {{- if and (not (include "anybucket.ownEtcd" $top)) $top.Values.etcd.external.user }}
 - { name: etcd-password, mountPath: /run/etcd-password, readOnly: true }
 {{- end }}
-{{- if index $top.Values.clusterTls (printf "%sSecret" $role) }}
+{{- if include "anybucket.clusterSecret" . }}
 - { name: cluster-tls, mountPath: /run/cluster, readOnly: true }
 {{- end }}
 {{- if and (eq $role "gateway") $top.Values.gateway.tls.existingSecret }}
@@ -172,7 +212,7 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version }}
 - name: etcd-password
   secret: { secretName: {{ required "etcd.external.passwordSecret goes with etcd.external.user" $top.Values.etcd.external.passwordSecret }} }
 {{- end }}
-{{- with index $top.Values.clusterTls (printf "%sSecret" $role) }}
+{{- with include "anybucket.clusterSecret" . }}
 - name: cluster-tls
   secret: { secretName: {{ . }} }
 {{- end }}

@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import type { ClientOptions } from "@grpc/grpc-js";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
-import { type ClusterTls, channelCredentials, describe, roleNamesOf } from "#shards/cluster-tls.ts";
+import { type ClusterTls, channelCredentials } from "#shards/cluster-tls.ts";
 import { FarControl } from "#shards/control.ts";
 import { FarShardStore } from "#shards/far-store.ts";
 import { WINDOW_BYTES } from "#shards/http2-windows.ts";
@@ -11,6 +11,7 @@ import { type ConnectionState, Lane } from "#shards/lane.ts";
 import type { NodeControl } from "#shards/node-control.ts";
 import { helloTo } from "#shards/peer.ts";
 import { RareLog } from "#shards/rare-log.ts";
+import { describe, roleNamesOf } from "#shards/role-names.ts";
 import { MESSAGE_BYTES_MAX } from "#shards/service.ts";
 import type { ShardStore } from "#shards/shard-store.ts";
 

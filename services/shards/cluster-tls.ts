@@ -1,11 +1,6 @@
 /**
- * Mutual TLS between the processes of a cluster. A certificate says what its owner is in names of the form
- *
- *     URI:anybucket://CLUSTER/ROLE/NAME
- *
- * among its subject alternative names, one for each role of the process; CLUSTER is the cluster's name, since certificates
- * are there before the cluster has drawn its id, and NAME of a storage node is its node id. Signed by the cluster's authority,
- * that is the whole of an identity: host names and addresses change hands and prove nothing.
+ * Mutual TLS between the processes of a cluster. Signed by the cluster's authority, the names in a certificate (role-names.ts)
+ * are the whole of an identity: host names and addresses change hands and prove nothing.
  */
 import { X509Certificate } from "node:crypto";
 import {
@@ -14,7 +9,7 @@ import {
   ServerCredentials,
   type VerifyOptions,
 } from "@grpc/grpc-js";
-import { ROLES, type Role } from "#shards/roles.ts";
+import { describe, type RoleName, roleNamesOf, roleNamesOfPeer } from "#shards/role-names.ts";
 
 /** PEM: the cluster's own authority, and what this process shows of itself. */
 export interface ClusterTls {
@@ -23,37 +18,6 @@ export interface ClusterTls {
   readonly ca: Buffer;
   readonly certificate: Buffer;
   readonly key: Buffer;
-}
-
-export interface RoleName {
-  readonly cluster: string;
-  readonly role: Role;
-  readonly name: string;
-}
-
-const SCHEME = "anybucket:";
-
-/** What the certificate says its owner is, in whatever cluster. */
-export function roleNamesOf(certificate: X509Certificate): readonly RoleName[] {
-  const names: RoleName[] = [];
-  const all = certificate.subjectAltName ?? "";
-  // Node quotes a name that could be taken for several; ours never need that, so whoever has one is up to something.
-  if (all.includes('"')) return names;
-  for (const entry of all.split(", ")) {
-    if (!entry.startsWith(`URI:${SCHEME}`)) continue;
-    const [empty, nothing, cluster, role, name, ...rest] = entry
-      .slice(`URI:${SCHEME}`.length)
-      .split("/");
-    const known = ROLES.find((one) => one === role);
-    if (empty !== "" || nothing !== "" || rest.length > 0 || known === undefined) continue;
-    if (cluster && name) names.push({ cluster, role: known, name });
-  }
-  return names;
-}
-
-/** As `roleNamesOf`, of what a peer showed. */
-export function roleNamesOfPeer(raw: Buffer | undefined): readonly RoleName[] {
-  return raw === undefined ? [] : roleNamesOf(new X509Certificate(raw));
 }
 
 export function serverCredentials(tls: ClusterTls | undefined): ServerCredentials {
@@ -95,9 +59,4 @@ function isNode(
   node: { cluster: string; nodeId: string },
 ): boolean {
   return role === "storage" && cluster === node.cluster && name === node.nodeId;
-}
-
-export function describe(names: readonly RoleName[]): string {
-  if (names.length === 0) return "nobody of a cluster";
-  return names.map(({ cluster, role, name }) => `${cluster}/${role}/${name}`).join(", ");
 }

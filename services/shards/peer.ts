@@ -1,6 +1,6 @@
 /** Who is at the other end of a call, and whether this node listens to them at all. */
 import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
-import { describe, roleNamesOfPeer } from "#shards/cluster-tls.ts";
+import { describe, roleNamesOfPeer } from "#shards/role-names.ts";
 import { ROLES, type Role } from "#shards/roles.ts";
 
 /** The hello of every call, in its metadata. */

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Server } from "@grpc/grpc-js";
@@ -7,6 +8,7 @@ import { type ClusterTls, serverCredentials } from "#shards/cluster-tls.ts";
 import { NODE_SERVICE } from "#shards/control.ts";
 import { Denied } from "#shards/faults.ts";
 import { MemoryShardStore } from "#shards/memory-shard-store.ts";
+import { type RoleName, roleNamesOf } from "#shards/role-names.ts";
 import { METHODS, type Method, mayCall, ROLES, type Role } from "#shards/roles.ts";
 import { SHARDS_SERVICE } from "#shards/service.ts";
 import { type SampleShard, sample, written } from "#shards/shard-store.contract.ts";
@@ -24,20 +26,30 @@ const { nodeId } = IDENTITY;
 const { signal } = new AbortController();
 const uri = (cluster: string, role: string, name: string) =>
   `URI:anybucket://${cluster}/${role}/${name}`;
+const host = (cluster: string, role: string, name: string) =>
+  `DNS:${name}.${role}.${cluster}.anybucket.internal`;
 
 let authority: Authority;
-let serverTls: ClusterTls;
-const of = {} as Record<Role, ClusterTls>;
 
 beforeAll(async () => {
   authority = await Authority.make();
-  serverTls = await authority.issue([uri(CERTIFIED, "storage", nodeId), "DNS:elsewhere.example"]);
-  for (const role of ROLES)
-    of[role] = await authority.issue([uri(CERTIFIED, role, `some-${role}`)]);
 });
 afterAll(() => authority[Symbol.asyncDispose]());
 
-describe("with certificates", () => {
+describe.each([
+  { form: "URIs", named: uri },
+  { form: "host names", named: host },
+])("with certificates that name roles as $form", ({ named }) => {
+  let serverTls: ClusterTls;
+  const of = {} as Record<Role, ClusterTls>;
+
+  beforeAll(async () => {
+    const names = [named(CERTIFIED, "storage", nodeId), "DNS:elsewhere.example"];
+    serverTls = await authority.issue(names);
+    for (const role of ROLES)
+      of[role] = await authority.issue([named(CERTIFIED, role, `some-${role}`)]);
+  });
+
   test("each role may do what its row says, and nothing else", async () => {
     const outcomes: { role: Role; method: Method; isServed: boolean }[] = [];
     const refusals: string[] = [];
@@ -68,7 +80,7 @@ describe("with certificates", () => {
   });
 
   test("a process of two roles may do what either may", async () => {
-    const names = [uri(CERTIFIED, "storage", "x"), uri(CERTIFIED, "keeper", "y")];
+    const names = [named(CERTIFIED, "storage", "x"), named(CERTIFIED, "keeper", "y")];
     const tls = await authority.issue(names);
     await using node = await openFarNode({ serverTls, tls });
     expect((await node.far.list({ limit: 1 }, signal)).shards).toEqual([]);
@@ -77,8 +89,8 @@ describe("with certificates", () => {
   test("a gateway or another node cannot act as the node that is meant", async () => {
     const others = [
       of.gateway,
-      await authority.issue([uri(CERTIFIED, "storage", "node-2")]),
-      await authority.issue([uri("cluster-b", "storage", nodeId)]),
+      await authority.issue([named(CERTIFIED, "storage", "node-2")]),
+      await authority.issue([named("cluster-b", "storage", nodeId)]),
       await authority.issue([`DNS:${nodeId}`]),
     ];
     for (const other of others) {
@@ -102,12 +114,12 @@ describe("with certificates", () => {
 
   test("nobody is served without one, with another authority's, or with one that has expired", async () => {
     await using stranger = await Authority.make();
-    const foreign = await stranger.issue([uri(CERTIFIED, "gateway", "g")]);
+    const foreign = await stranger.issue([named(CERTIFIED, "gateway", "g")]);
     const callers: (ClusterTls | undefined)[] = [
       undefined,
       // Trusts the server, but is not trusted.
       { ...foreign, ca: of.gateway.ca },
-      await authority.issue([uri(CERTIFIED, "gateway", "g")], { days: -1 }),
+      await authority.issue([named(CERTIFIED, "gateway", "g")], { days: -1 }),
     ];
     for (const tls of callers) {
       await using node = await openFarNode({ serverTls, ...(tls && { tls }) });
@@ -120,13 +132,14 @@ describe("with certificates", () => {
 
   test("a certificate that names no role of this cluster opens nothing, and the log says whose it was", async () => {
     const sans = [
-      [uri("cluster-b", "gateway", "g")],
+      [named("cluster-b", "gateway", "g")],
       ["DNS:gateway"],
-      [uri(CERTIFIED, "admin", "g")],
+      [named(CERTIFIED, "admin", "g")],
       // A name that reads like two.
-      [`DNS:a, ${uri(CERTIFIED, "keeper", "k")}`],
-      [uri(CERTIFIED, "gateway", "")],
-      [`${uri(CERTIFIED, "gateway", "g")}/more`],
+      [`DNS:a, ${named(CERTIFIED, "keeper", "k")}`],
+      [named(CERTIFIED, "gateway", "")],
+      [`${named(CERTIFIED, "gateway", "g")}/more`],
+      [named(CERTIFIED, "*", "g")],
     ];
     for (const names of sans) {
       const lines: string[] = [];
@@ -146,6 +159,74 @@ describe("with certificates", () => {
         }),
       );
     }
+  });
+});
+
+describe("what a certificate says its owner is", () => {
+  const gateway = { cluster: CERTIFIED, role: "gateway", name: "g" };
+
+  test("is the same in either form, and in both", async () => {
+    const both = [uri(CERTIFIED, "gateway", "g"), host(CERTIFIED, "gateway", "g")];
+    for (const names of [...both.map((one) => [one]), both, both.toReversed()]) {
+      expect(await namesIn(...names), `of ${names.join()}`).toEqual([gateway]);
+    }
+  });
+
+  test("is nothing where the two forms differ", async () => {
+    const ours = uri(CERTIFIED, "gateway", "g");
+    const others = [
+      host(CERTIFIED, "gateway", "h"),
+      host(CERTIFIED, "keeper", "g"),
+      host("cluster-b", "gateway", "g"),
+    ];
+    for (const other of others) {
+      expect(await namesIn(ours, other), `with ${other}`).toEqual([]);
+      const also = host(CERTIFIED, "gateway", "g");
+      expect(await namesIn(ours, also, other), `with ${other}`).toEqual([]);
+    }
+  });
+
+  test("is each of several names, of whatever form", async () => {
+    const names = [host(CERTIFIED, "gateway", "g"), host(CERTIFIED, "keeper", "k")];
+    const keeper = { cluster: CERTIFIED, role: "keeper", name: "k" };
+    expect(await namesIn(...names, "DNS:s3.example.com")).toEqual([gateway, keeper]);
+  });
+
+  test("is nothing for a host name that could be read in two ways, or stands for many", async () => {
+    const hosts = [
+      // Of node "a" of cluster "b.storage.c", or of node "a.storage.b" of cluster "c".
+      "a.storage.b.storage.c.anybucket.internal",
+      "a.b.gateway.the-name.anybucket.internal",
+      "g.gateway.the.name.anybucket.internal",
+      "*.gateway.the-name.anybucket.internal",
+      "g*.gateway.the-name.anybucket.internal",
+      "g.gateway.*.anybucket.internal",
+      "gateway.the-name.anybucket.internal",
+      ".gateway.the-name.anybucket.internal",
+      "g.gateway..anybucket.internal",
+      "g.gateway.the-name.anybucket.internal.",
+      "g.gateway.the-name.anybucket.internal.example.com",
+      "g.gateway.the-name.notanybucket.internal",
+      "g.gateway.the-name.ANYBUCKET.internal",
+      "g.Gateway.the-name.anybucket.internal",
+      "g.gateway.the-name",
+      "-g.gateway.the-name.anybucket.internal",
+      "g/h.gateway.the-name.anybucket.internal",
+    ];
+    for (const one of hosts) expect(await namesIn(`DNS:${one}`), `of ${one}`).toEqual([]);
+  });
+
+  test("keeps the letters of a host name as they are", async () => {
+    expect(await namesIn(host("The_Name", "storage", "Node-1"))).toEqual([
+      { cluster: "The_Name", role: "storage", name: "Node-1" },
+    ]);
+  });
+
+  test("is nothing that only the subject, an address or mail says", async () => {
+    const name = "g.gateway.the-name.anybucket.internal";
+    expect(
+      await namesIn(`email:${name}@example.com`, "IP:127.0.0.1", `URI:https://${name}`),
+    ).toEqual([]);
   });
 });
 
@@ -197,6 +278,11 @@ describe("without certificates", () => {
     expect(server.load.streams).toBe(0);
   });
 });
+
+async function namesIn(...names: readonly string[]): Promise<readonly RoleName[]> {
+  const { certificate } = await authority.issue(names);
+  return roleNamesOf(new X509Certificate(certificate));
+}
 
 type Call = (node: FarNode, shard: SampleShard) => Promise<unknown>;
 

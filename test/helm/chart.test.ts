@@ -1,8 +1,10 @@
 /** The chart of helm/: what it renders is what Kubernetes takes, "restricted" lets in, and our settings are. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { readSettings } from "#settings.ts";
+import { roleNamesOf } from "#shards/role-names.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import { isInstalled } from "../clients/programs.ts";
 import { CHART, faultsOf, helm, type Resource, render, renderNotes, VERSIONS } from "./helm.ts";
@@ -46,7 +48,7 @@ const RENDERINGS: Readonly<Record<string, Record<string, unknown>>> = {
     imagePullSecrets: [{ name: "pull" }],
   },
   TLS: { gateway: { tls: { existingSecret: "certificate" } }, etcd: { tls: { enabled: true } } },
-  "plain etcd": { etcd: { tls: { enabled: false } } },
+  "plain text": { etcd: { tls: { enabled: false } }, clusterTls: { enabled: false } },
   "everything optional": {
     ingress: {
       enabled: true,
@@ -280,6 +282,56 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
     expect(await madeKeys({ auth: { existingSecret: "my-keys" } })).toBe(undefined);
   });
 
+  describe("certificates of our processes", () => {
+    test.each(["as it stands", "three zones", "external etcd"])(
+      "with %s name each role, and each storage node, to the others",
+      async (name) => {
+        const rendered = await render(RENDERINGS[name] ?? {});
+        const nodes = rendered.flatMap(({ kind, metadata, spec }) => {
+          if (kind !== "StatefulSet" || metadata.name.includes("-etcd")) return [];
+          const { replicas } = spec as { replicas: number };
+          return Array.from({ length: replicas }, (_, at) => `${metadata.name}-${at}`);
+        });
+        expect(nodes.length).toBeGreaterThan(2);
+        for (const role of OURS) {
+          const names = role === "storage" ? nodes : [`store-anybucket-${role}`];
+          const wanted = names.map((one) => ({ cluster: "anybucket", role, name: one }));
+          expect(roleNamesOf(certificateOf(rendered, role))).toEqual(wanted);
+        }
+      },
+    );
+
+    test("are signed by the one authority that all of them trust, and are none themselves", async () => {
+      const rendered = await render({});
+      const authority = certificateIn(rendered, "ca", "tls.crt");
+      expect(authority.ca).toBe(true);
+      for (const role of OURS) {
+        const certificate = certificateOf(rendered, role);
+        expect(certificate.verify(authority.publicKey)).toBe(true);
+        expect(certificate.ca).toBe(false);
+        expect(certificateIn(rendered, role, "ca.crt").raw).toEqual(authority.raw);
+        const key = createPrivateKey(pemIn(rendered, role, "tls.key"));
+        expect(certificate.checkPrivateKey(key)).toBe(true);
+      }
+    });
+
+    test("are each with the role's own processes only, and the authority's key with nobody", async () => {
+      for (const { role, spec } of podsOf(await render({}))) {
+        const secrets = (spec.volumes ?? []).map(({ secret }) => secret?.secretName ?? "");
+        const certificates = secrets.filter((name) => name.startsWith("store-anybucket-cluster-"));
+        const own = OURS.includes(role) ? [`store-anybucket-cluster-${role}`] : [];
+        expect(certificates, `of ${role}`).toEqual(own);
+      }
+    });
+
+    test("are not made for a cluster whose name would be read in two ways", async () => {
+      const clusterName = "my.cluster";
+      await expect(render({ clusterName })).rejects.toThrow("Cannot make certificates");
+      const { clusterTls } = RENDERINGS["existing secrets"] ?? {};
+      expect((await render({ clusterName, clusterTls })).length).toBeGreaterThan(8);
+    });
+  });
+
   describe("values.schema.json", () => {
     const schema = JSON.parse(readFileSync(join(CHART, "values.schema.json"), "utf8")) as {
       $defs: { settings: { properties: Record<string, unknown> } };
@@ -340,11 +392,30 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
     expect(await warningsOf("as it stands")).toEqual([]);
   });
 
+  test("the notes warn of processes that speak in plain text", async () => {
+    expect(await warningsOf("plain text")).toEqual([expect.stringContaining("in plain text;")]);
+  });
+
   test("the chart is of this version", () => {
     const chart = readFileSync(join(CHART, "Chart.yaml"), "utf8");
     expect(chart).toContain(`\nappVersion: ${packageJson.version}\n`);
   });
 });
+
+function certificateOf(rendered: readonly Resource[], role: string): X509Certificate {
+  return certificateIn(rendered, role, "tls.crt");
+}
+
+function certificateIn(rendered: readonly Resource[], of: string, file: string): X509Certificate {
+  return new X509Certificate(pemIn(rendered, of, file));
+}
+
+/** Of one of the Secrets with which our processes speak to each other. */
+function pemIn(rendered: readonly Resource[], of: string, file: string): Buffer {
+  const secret = rendered.find(({ metadata }) => metadata.name === `store-anybucket-cluster-${of}`);
+  const data = secret?.["data"] as Readonly<Record<string, string>> | undefined;
+  return Buffer.from(data?.[file] ?? "", "base64");
+}
 
 /** Of the Secret that the chart makes, if it does. */
 async function madeKeys(
