@@ -11,6 +11,7 @@ import type { StorageOptions } from "#storage/options.ts";
 import { NEW_VOLUME } from "#storage/recovery.ts";
 import { changeVolume, putVolume } from "#storage/shard-index.ts";
 import { type Append, createVolume, type Volume } from "#storage/volume.ts";
+import { VolumeRows } from "#storage/volume-rows.ts";
 
 export class ActiveVolumes implements AsyncDisposable {
   readonly #disk: Disk;
@@ -137,9 +138,11 @@ export class ActiveVolumes implements AsyncDisposable {
 
   /** One transaction for the whole batch: what it says of the shards, and how far the volume is known. */
   async #tellIndex(volume: Volume, durable: number, appends: readonly Append[]): Promise<void> {
-    await this.#index.transact((rows) => {
+    await this.#index.transact((transaction) => {
+      const rows = new VolumeRows(transaction);
       for (const { apply } of appends) apply?.(rows);
       changeVolume(rows, volume.id, () => ({ scannedTo: durable }));
+      rows.write();
     });
   }
 

@@ -126,8 +126,9 @@ export class DiskStore implements ShardStore {
     content: { block: Block | undefined; seal: ShardSeal },
     options: { signal: AbortSignal; forRepair?: boolean },
   ): Promise<void> {
-    const writer = new DiskShardWriter(this.#writerParts, id, options);
-    await writer.put(content.block, content.seal);
+    const writer = () => new DiskShardWriter(this.#writerParts, id, options);
+    if (await writer().put(content.block, content.seal)) return;
+    await writer().putOver(content.block, content.seal);
   }
 
   async read(

@@ -88,6 +88,10 @@ export function volumeKey(volume: number): Buffer {
   return key;
 }
 
+export function isVolumeKey(key: Buffer): boolean {
+  return key[0] === PREFIX.volume;
+}
+
 export const VOLUME_RANGE = {
   from: Buffer.from([PREFIX.volume]),
   to: Buffer.from([PREFIX.volume + 1]),

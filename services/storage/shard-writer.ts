@@ -98,8 +98,22 @@ export class DiskShardWriter implements ShardWriter {
     this.#release();
   }
 
-  /** The whole shard at one go: one append, one sync shared with others. */
-  async put(block: Block | undefined, seal: ShardSeal): Promise<void> {
+  /**
+   * The whole shard at one go: one append, one sync shared with others. False when a shard of that name was there before, which
+   * only a retry meets: then nothing of this one counts, and `putOver` looks at what is there.
+   */
+  async put(block: Block | undefined, seal: ShardSeal): Promise<boolean> {
+    const blocks = await this.#whole(block);
+    const sealing = await this.#append(this.#record(seal), { blocks, broken: [] });
+    return sealing === "sealed";
+  }
+
+  /** The same where a shard of that name may be: one with equal bytes is left alone if they can be read, and else replaced. */
+  async putOver(block: Block | undefined, seal: ShardSeal): Promise<void> {
+    await this.#sealWith(await this.#whole(block), seal);
+  }
+
+  async #whole(block: Block | undefined): Promise<Outgoing[]> {
     const { signal, forRepair = false } = this.#options;
     signal.throwIfAborted();
     this.#state = "sealed";
@@ -112,7 +126,7 @@ export class DiskShardWriter implements ShardWriter {
     }
     const admission = this.#parts.admit(this.#digest.length, forRepair);
     if (admission !== undefined) await admission;
-    await this.#sealWith(outgoing, seal);
+    return outgoing;
   }
 
   #accept(block: Block): void {
@@ -158,15 +172,23 @@ export class DiskShardWriter implements ShardWriter {
   }
 
   async #sealWith(blocks: Outgoing[], seal: ShardSeal): Promise<void> {
+    const record = this.#record(seal);
+    const found = await this.#parts.inspect(this.#id, record);
+    if (found.state === "good") return;
+    const broken = found.state === "bad" ? tagsOf(found.entry) : [];
+    const sealing = await this.#append(record, { blocks, broken });
+    if (sealing === "sealed" || sealing === "twin") return;
+    throw new ShardConflict("Another shard of that name was sealed at the same time");
+  }
+
+  #record(seal: ShardSeal): SealRecord {
     const { value: digest, length } = this.#digest;
     if (seal.siblings[this.#id.index] !== digest) {
       throw new ShardConflict(
         `Shard ${this.#id.index} has digest ${digest}, its siblings expect ${seal.siblings[this.#id.index]}`,
       );
     }
-    const found = await this.#parts.inspect(this.#id, { digest, length });
-    if (found.state === "good") return;
-    const record: SealRecord = {
+    return {
       kind: "seal",
       ...seal,
       id: this.#id,
@@ -177,15 +199,13 @@ export class DiskShardWriter implements ShardWriter {
       blockBytes: this.#blockBytes,
       blocks: this.#blocks,
     };
-    const broken = found.state === "bad" ? tagsOf(found.entry) : [];
-    await this.#append(record, { blocks, broken });
   }
 
-  /** The seal, behind the tombstone of a broken one whose place it takes. */
+  /** The seal, behind the tombstone of a broken one whose place it takes. Unless it is "sealed", nothing of it counts. */
   async #append(
     record: SealRecord,
     { blocks, broken }: { blocks: readonly Outgoing[]; broken: readonly string[] },
-  ): Promise<void> {
+  ): Promise<Sealing | undefined> {
     const place = { volume: 0, offset: 0 };
     const records = [...blocks];
     const removal = { kind: "remove", id: this.#id, tags: broken } as const;
@@ -203,11 +223,9 @@ export class DiskShardWriter implements ShardWriter {
     };
     await this.#parts.volumes.append({ records, apply }, this.#volumes);
     if (unnamed.length > 0) await this.#parts.bury(this.#id, unnamed);
-    if (sealing === "sealed") return;
-    // Two writes at once: the other one's seal stands, and this one must not come to count later.
-    await this.#parts.bury(this.#id, [this.#tag]);
-    if (sealing === "twin") return;
-    throw new ShardConflict("Another shard of that name was sealed at the same time");
+    // The other one's seal stands, and this one must not come to count later.
+    if (sealing !== "sealed") await this.#parts.bury(this.#id, [this.#tag]);
+    return sealing;
   }
 
   #requireOpen(): void {
