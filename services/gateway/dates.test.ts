@@ -14,6 +14,13 @@ describe("rule 21: one date of a version", () => {
     expect(isoDate(INSTANT - 1)).toBe("1994-11-06T08:49:36.000Z");
   });
 
+  test("writes every second as JavaScript does, day after day and back", () => {
+    for (let step = 0; step < 2000; step++) {
+      const ms = (step % 2 === 0 ? 1 : -1) * step * step * 479_001_599;
+      expect(httpDate(ms)).toBe(new Date(ms).toUTCString());
+    }
+  });
+
   test.each([
     "Sun, 06 Nov 1994 08:49:37 GMT",
     "Sunday, 06-Nov-94 08:49:37 GMT",

@@ -1,6 +1,6 @@
 /** The gateway's pipeline in order: each request becomes an Exchange, passes the steps below, and gets exactly one answer. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import Koa from "koa";
+import Koa, { type ParameterizedContext } from "koa";
 import { authenticate, type Verifier } from "#gateway/auth/authenticate.ts";
 import { authenticateForm } from "#gateway/auth/authenticate-form.ts";
 import { openForm } from "#gateway/auth/multipart-form.ts";
@@ -35,6 +35,13 @@ export interface GatewayOptions {
   readonly idleMs?: number;
 }
 
+/** Koa, without the listeners by which it learns that a connection broke: to us that is an exchange whose client has gone. */
+class Pipeline extends Koa {
+  handleRequest(context: ParameterizedContext, steps: (context: ParameterizedContext) => unknown) {
+    return steps(context);
+  }
+}
+
 /** Serves S3 on every server that is attached to it. */
 export class Gateway {
   readonly #parts: Parts;
@@ -60,8 +67,7 @@ export class Gateway {
       newId: () => this.#newId(),
       idleMs: options.idleMs ?? IDLE_MS,
     });
-    const app = new Koa();
-    // Koa reports connections that broke; to us they are exchanges whose client has gone.
+    const app = new Pipeline();
     app.on("error", () => undefined);
     app.use((context) => {
       context.respond = false;

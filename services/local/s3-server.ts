@@ -4,7 +4,6 @@ import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { UserTable } from "#access/users-file.ts";
 import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
-import type { RequestRecord } from "#gateway/exchange.ts";
 import { Gateway } from "#gateway/server.ts";
 import { systemClock } from "#lib/clock.ts";
 import { isForPeople, type Logger } from "#lib/log.ts";
@@ -14,18 +13,9 @@ import { accessLog } from "#local/access-log.ts";
 import { parseAddress } from "#local/address.ts";
 import type { Certificate } from "#local/certificate.ts";
 import { listenFault } from "#local/operator-fault.ts";
+import { RequestTally } from "#local/request-tally.ts";
 import type { ObjectLayer } from "#objects/object-layer.ts";
 import type { Settings } from "#settings.ts";
-
-/** Errors that say who may not, or how it was signed: worth a metric of their own. */
-const AUTH_ERRORS = new Set([
-  "AccessDenied",
-  "InvalidAccessKeyId",
-  "SignatureDoesNotMatch",
-  "RequestTimeTooSkewed",
-  "AuthorizationHeaderMalformed",
-  "AuthorizationQueryParametersError",
-]);
 
 const TLS_OPTIONS = { minVersion: "TLSv1.2" } as const;
 
@@ -42,6 +32,7 @@ export interface S3ServerParts {
 export class S3Server {
   readonly #settings: Settings;
   readonly #metrics: Metrics;
+  readonly #tally: RequestTally;
   readonly #gateway: Gateway;
   readonly #server: HttpServer;
   readonly #useCertificate: (certificate: Certificate) => void;
@@ -51,6 +42,7 @@ export class S3Server {
   constructor({ settings, users, objects, certificate, metrics, log }: S3ServerParts) {
     this.#settings = settings;
     this.#metrics = metrics;
+    this.#tally = new RequestTally(metrics);
     const logRequest = settings.accessLog
       ? accessLog(log, { isForPeople: isForPeople({ format: settings.logFormat }) })
       : undefined;
@@ -67,7 +59,7 @@ export class S3Server {
       log,
       isReady: () => this.#isReady,
       onRequest: (record) => {
-        count(metrics, record);
+        this.#tally.count(record);
         logRequest?.(record);
       },
     });
@@ -129,7 +121,9 @@ export class S3Server {
     await this.#gateway.drain(AbortSignal.timeout(this.#settings.drain));
   }
 
+  /** Brings the metrics up to date. */
   measure(): void {
+    this.#tally.handOver();
     this.#metrics.inFlight.set(this.#gateway.inFlight);
   }
 }
@@ -146,15 +140,4 @@ function createHttpServer(certificate: Certificate | undefined): {
   const useCertificate = (next: Certificate) =>
     server.setSecureContext({ ...TLS_OPTIONS, ...next });
   return { server, useCertificate };
-}
-
-function count(metrics: Metrics, record: RequestRecord): void {
-  const operation = record.operation ?? "unknown";
-  metrics.requests.inc({ operation, status: record.status });
-  metrics.requestSeconds.observe({ operation }, record.ms / 1000);
-  if (record.bytesIn > 0) metrics.bytes.inc({ direction: "in" }, record.bytesIn);
-  if (record.bytesOut > 0) metrics.bytes.inc({ direction: "out" }, record.bytesOut);
-  if (record.errorCode !== undefined && AUTH_ERRORS.has(record.errorCode)) {
-    metrics.authFailures.inc({ reason: record.errorCode });
-  }
 }
