@@ -21,6 +21,7 @@ export const FAULTS = [
   "range",
   "denied",
   "out-of-turn",
+  "fenced",
 ] as const;
 
 export type FaultKind = (typeof FAULTS)[number];
@@ -31,7 +32,13 @@ export type ShardVerdict = (typeof VERDICTS)[number];
 
 export type Reply =
   | { readonly kind: "done" }
-  | { readonly kind: "fault"; readonly fault: FaultKind; readonly message: string }
+  | {
+      readonly kind: "fault";
+      readonly fault: FaultKind;
+      readonly message: string;
+      /** Of fenced. */
+      readonly term?: number;
+    }
   | {
       readonly kind: "content";
       readonly bytes: Uint8Array;
@@ -76,6 +83,7 @@ function writeReply(reply: Exclude<Reply, { kind: "health" }>): void {
     case "fault":
       writer.uint(1, FAULTS.indexOf(reply.fault));
       writer.string(2, reply.message);
+      if (reply.term !== undefined) writer.uint(3, reply.term);
       return;
     case "content":
       writer.fixed32s(1, reply.checksums);
@@ -147,12 +155,15 @@ function readReply(kind: number, reader: WireReader): Reply {
 function readFault(reader: WireReader): Reply {
   let fault = 0;
   let message = "";
+  let term = 0;
   for (let field = reader.field(); field !== 0; field = reader.field()) {
     if (field === 1) fault = reader.uint();
     else if (field === 2) message = reader.string();
+    else if (field === 3) term = reader.uint();
     else reader.skip();
   }
-  return { kind: "fault", fault: FAULTS[fault] ?? "unknown", message };
+  const told = { kind: "fault" as const, fault: FAULTS[fault] ?? ("unknown" as const), message };
+  return told.fault === "fenced" ? { ...told, term } : told;
 }
 
 function readContent(reader: WireReader): Reply {

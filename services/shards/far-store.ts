@@ -99,10 +99,11 @@ export class FarShardStore implements ShardStore {
     this.#require(await this.#ask({ kind: "link", source, target, seal }, signal), "done");
   }
 
-  async remove(ids: readonly ShardId[], signal: AbortSignal): Promise<void> {
-    for (let start = 0; start < ids.length; start += REMOVALS_MAX) {
+  async remove(ids: readonly ShardId[], signal: AbortSignal, term?: number): Promise<void> {
+    // A term is told also with no name.
+    for (let start = 0; start < Math.max(1, ids.length); start += REMOVALS_MAX) {
       const part = ids.slice(start, start + REMOVALS_MAX);
-      this.#require(await this.#ask({ kind: "remove", ids: part }, signal), "done");
+      this.#require(await this.#ask({ kind: "remove", ids: part, term }, signal), "done");
     }
   }
 

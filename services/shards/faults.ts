@@ -4,6 +4,7 @@ import { OutOfTurn } from "#shards/half-written.ts";
 import {
   ShardConflict,
   ShardCorrupt,
+  ShardFenced,
   ShardMissing,
   ShardStoreFull,
   ShardStoreUnavailable,
@@ -31,8 +32,12 @@ const MESSAGE_MAX = 500;
 
 export function faultOf(error: unknown): Reply {
   const [fault] = KINDS.find(([, Kind]) => error instanceof Kind) ?? ["unknown"];
-  const message = error instanceof Error ? error.message : String(error);
-  return { kind: "fault", fault, message: message.slice(0, MESSAGE_MAX) };
+  const text = error instanceof Error ? error.message : String(error);
+  const message = text.slice(0, MESSAGE_MAX);
+  if (error instanceof ShardFenced) {
+    return { kind: "fault", fault: "fenced", message, term: error.seen };
+  }
+  return { kind: "fault", fault, message };
 }
 
 /** What the contract has no word for means that the store cannot be used: never that a shard is absent. */
@@ -51,6 +56,8 @@ export function errorOf(reply: Extract<Reply, { kind: "fault" }>, nodeId: string
       return new RangeError(message);
     case "unavailable":
       return new ShardStoreUnavailable(message);
+    case "fenced":
+      return new ShardFenced(reply.term ?? 0, message);
     case "unknown":
     case "denied":
     case "out-of-turn":

@@ -2,6 +2,7 @@
 import { crc32c } from "#lib/crc32c.ts";
 import { type Random, systemRandom } from "#lib/random.ts";
 import { ShardDigest } from "#shards/digest.ts";
+import { RemovalFence } from "#shards/removal-fence.ts";
 import {
   BLOCK_BYTES_MAX,
   type Block,
@@ -35,6 +36,7 @@ export class MemoryShardStore implements ShardStore {
   readonly diskId: string;
   readonly #capacity: number;
   readonly #shards = new Map<string, Sealed>();
+  readonly #fence = new RemovalFence(0, async () => undefined);
   /** Set by tests: why every call fails. */
   fault: Error | undefined;
 
@@ -127,9 +129,12 @@ export class MemoryShardStore implements ShardStore {
     this.#insert(target, { info: { ...info, ...seal, id: target }, blocks });
   }
 
-  async remove(ids: readonly ShardId[], signal: AbortSignal): Promise<void> {
+  async remove(ids: readonly ShardId[], signal: AbortSignal, term?: number): Promise<void> {
     this.#enter(signal);
-    for (const id of ids) this.#shards.delete(keyOf(id));
+    const removal = async () => {
+      for (const id of ids) this.#shards.delete(keyOf(id));
+    };
+    await (term === undefined ? removal() : this.#fence.run(term, removal));
   }
 
   async list(

@@ -106,7 +106,7 @@ async function performOnDisk(
       if (question.ids.length > REMOVALS_MAX) {
         throw new RangeError(`${question.ids.length} shards to remove at once`);
       }
-      await store.remove(question.ids, signal);
+      await store.remove(question.ids, signal, question.term);
       return DONE;
     case "list": {
       const { after, group } = question;

@@ -82,7 +82,11 @@ const question = fc.oneof(
   }),
   fc.record({ kind: fc.constantFrom("stat" as const, "verify" as const), id: shardId }),
   fc.record({ kind: fc.constant("link" as const), source: shardId, target: shardId, seal }),
-  fc.record({ kind: fc.constant("remove" as const), ids: fc.array(shardId, { maxLength: 5 }) }),
+  fc.record({
+    kind: fc.constant("remove" as const),
+    ids: fc.array(shardId, { maxLength: 5 }),
+    term: fc.option(fc.maxSafeNat(), { nil: undefined }),
+  }),
   fc.record({
     kind: fc.constant("list" as const),
     after: fc.option(shardId, { nil: undefined }),
@@ -112,8 +116,14 @@ const reply = fc.oneof(
   fc.constant({ kind: "done" as const }),
   fc.record({
     kind: fc.constant("fault" as const),
-    fault: fc.constantFrom(...FAULTS),
+    fault: fc.constantFrom(...FAULTS.filter((fault) => fault !== "fenced")),
     message: fc.string(),
+  }),
+  fc.record({
+    kind: fc.constant("fault" as const),
+    fault: fc.constant("fenced" as const),
+    message: fc.string(),
+    term: fc.maxSafeNat(),
   }),
   fc.record({
     kind: fc.constant("content" as const),

@@ -45,7 +45,11 @@ export type Question =
       readonly target: ShardId;
       readonly seal: ShardSeal;
     }
-  | { readonly kind: "remove"; readonly ids: readonly ShardId[] }
+  | {
+      readonly kind: "remove";
+      readonly ids: readonly ShardId[];
+      readonly term: number | undefined;
+    }
   | {
       readonly kind: "list";
       readonly after: ShardId | undefined;
@@ -136,6 +140,7 @@ function writeQuestion(question: Exclude<Question, { kind: "stat" | "verify" }>)
       return;
     case "remove":
       for (const id of question.ids) writeShardId(writer, 1, id);
+      if (question.term !== undefined) writer.presentUint(2, question.term);
       return;
     case "list":
       if (question.after) writeShardId(writer, 1, question.after);
@@ -295,11 +300,13 @@ function readLink(reader: WireReader): Question {
 
 function readRemove(reader: WireReader): Question {
   const ids: ShardId[] = [];
+  let term: number | undefined;
   for (let field = reader.field(); field !== 0; field = reader.field()) {
     if (field === 1) ids.push(readShardId(reader.message()));
+    else if (field === 2) term = reader.uint();
     else reader.skip();
   }
-  return { kind: "remove", ids };
+  return { kind: "remove", ids, term };
 }
 
 function readList(reader: WireReader): Question {

@@ -6,6 +6,7 @@ import {
   type Block,
   CHUNK_BYTES,
   ShardConflict,
+  ShardFenced,
   type ShardId,
   ShardMissing,
   type ShardSeal,
@@ -183,6 +184,18 @@ export function shardStoreContract(kind: string, open: () => Promise<ShardStore>
       await expect(read).rejects.toThrow(ShardMissing);
       expect(await store.verify(first.id, signal)).toBe("missing");
       expect(await readAll(store, second)).toEqual(second.bytes);
+    });
+
+    test("a removal of an earlier term than the disk was told is refused, and told the latest", async () => {
+      await using store = await open();
+      const shard = await written(store, [1000]);
+      await store.remove([], signal, 8);
+      const fenced = await store.remove([shard.id], signal, 7).catch((error: unknown) => error);
+      expect(fenced).toBeInstanceOf(ShardFenced);
+      expect(fenced).toMatchObject({ seen: 8 });
+      expect(await store.verify(shard.id, signal)).toBe("good");
+      await store.remove([shard.id], signal, 8);
+      expect(await store.verify(shard.id, signal)).toBe("missing");
     });
 
     test("a removed shard may be written again", async () => {

@@ -71,6 +71,17 @@ export class ShardCorrupt extends Error {
 export class ShardConflict extends Error {
   override readonly name = "ShardConflict";
 }
+/** A removal of a term before the latest that the disk has heard of: whoever decided it does not know what happened since. */
+export class ShardFenced extends Error {
+  override readonly name = "ShardFenced";
+  /** The latest term. */
+  readonly seen: number;
+
+  constructor(seen: number, message = `The disk has heard of term ${seen}`) {
+    super(message);
+    this.seen = seen;
+  }
+}
 /** A read of a shard that this store does not hold. */
 export class ShardMissing extends Error {
   override readonly name = "ShardMissing";
@@ -125,8 +136,12 @@ export interface ShardStore extends AsyncDisposable {
     seal: ShardSeal,
     signal: AbortSignal,
   ): Promise<void>;
-  /** Logical delete of names, durable; absent ones are skipped. The bytes go with the last name. */
-  remove(ids: readonly ShardId[], signal: AbortSignal): Promise<void>;
+  /**
+   * Logical delete of names, durable; absent ones are skipped. The bytes go with the last name. With a term: the disk remembers the
+   * highest for good, and refuses lower ones (ShardFenced); without any name nothing else happens. Where several processes have the
+   * disk open, each remembers for itself until it is opened again.
+   */
+  remove(ids: readonly ShardId[], signal: AbortSignal, term?: number): Promise<void>;
   /** Sealed shards in order of (group, writeId, index), after the given one. `group` keeps to one group. */
   list(
     request: { after?: ShardId; group?: number; limit: number },

@@ -3,6 +3,7 @@ import type { Clock } from "#lib/clock.ts";
 import type { Disk, DiskLock } from "#lib/disk.ts";
 import type { Logger } from "#lib/log.ts";
 import { type Random, systemRandom } from "#lib/random.ts";
+import type { RemovalFence } from "#shards/removal-fence.ts";
 import {
   BLOCK_BYTES_MAX,
   type Block,
@@ -36,6 +37,7 @@ import { type IndexParts, openIndex, recoverIndex } from "#storage/open-index.ts
 import { DEFAULT_STORAGE_OPTIONS, type StorageOptions } from "#storage/options.ts";
 import { type RemoveRecord, recordBytes, type SealRecord } from "#storage/record.ts";
 import type { RecoveryReport } from "#storage/recovery.ts";
+import { openRemovalFence } from "#storage/removal-term.ts";
 import { Reserve } from "#storage/reserve.ts";
 import { type ScrubPage, scrubPage } from "#storage/scrub.ts";
 import { applyRemoval, applySeal, findShard } from "#storage/shard-index.ts";
@@ -70,7 +72,8 @@ export async function openDiskStore(parts: DiskStoreParts): Promise<DiskStore> {
   const indexParts: IndexParts = { disk, identity, owner, clock, log };
   const { index, report, alive } = await openIndex(indexParts, parts.index);
   const options = { ...DEFAULT_STORAGE_OPTIONS, ...parts.options };
-  return new DiskStore({ ...indexParts, index, alive, options, random, opened: report });
+  const fence = await openRemovalFence(disk, log);
+  return new DiskStore({ ...indexParts, index, alive, options, random, opened: report, fence });
 }
 
 interface Opened extends IndexParts {
@@ -79,6 +82,7 @@ interface Opened extends IndexParts {
   readonly options: StorageOptions;
   readonly random: Random;
   readonly opened: RecoveryReport;
+  readonly fence: RemovalFence;
 }
 
 export class DiskStore implements ShardStore {
@@ -205,7 +209,12 @@ export class DiskStore implements ShardStore {
     }
   }
 
-  async remove(ids: readonly ShardId[], signal: AbortSignal): Promise<void> {
+  async remove(ids: readonly ShardId[], signal: AbortSignal, term?: number): Promise<void> {
+    if (term === undefined) await this.#remove(ids, signal);
+    else await this.#parts.fence.run(term, () => this.#remove(ids, signal));
+  }
+
+  async #remove(ids: readonly ShardId[], signal: AbortSignal): Promise<void> {
     for (let start = 0; start < ids.length; start += REMOVALS_MAX) {
       signal.throwIfAborted();
       const removals: RemoveRecord[] = [];

@@ -117,9 +117,9 @@ export class ShardLink implements ShardStore {
     return this.#call("link", async (store) => store.link(ids, copy, NEVER), { signal });
   }
 
-  async remove(ids: readonly ShardId[], signal: AbortSignal): Promise<void> {
+  async remove(ids: readonly ShardId[], signal: AbortSignal, term?: number): Promise<void> {
     const copy = [...ids];
-    return this.#call("remove", async (store) => store.remove(copy, NEVER), { signal });
+    return this.#call("remove", async (store) => store.remove(copy, NEVER, term), { signal });
   }
 
   async list(

@@ -111,9 +111,13 @@ export class MemoryDisk extends MemoryShardStore {
     this.#ids.set(nameOf(ids.target), ids.target);
   }
 
-  override async remove(ids: readonly ShardId[], signal: AbortSignal): Promise<void> {
+  override async remove(
+    ids: readonly ShardId[],
+    signal: AbortSignal,
+    term?: number,
+  ): Promise<void> {
     await this.before?.("remove");
-    await super.remove(ids, signal);
+    await super.remove(ids, signal, term);
     for (const id of ids) this.#ids.delete(nameOf(id));
   }
 

@@ -36,7 +36,7 @@ export class HeldStore {
       stat: (id, signal) => held("stat", signal, () => store.stat(id, signal)),
       verify: (id, signal) => held("verify", signal, () => store.verify(id, signal)),
       link: (ids, seal, signal) => store.link(ids, seal, signal),
-      remove: (ids, signal) => store.remove(ids, signal),
+      remove: (ids, signal, term) => store.remove(ids, signal, term),
       list: (request, signal) => store.list(request, signal),
       health: () => store.health(),
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
