@@ -21,6 +21,8 @@ class FakeWorker {
 
 let port: number;
 let doorman: Doorman;
+/** Processors that have nothing to do. */
+let idle: number;
 const clients: Socket[] = [];
 
 beforeEach(async () => {
@@ -29,7 +31,12 @@ beforeEach(async () => {
   port = (probe.address() as { port: number }).port;
   probe.close();
   await once(probe, "close");
-  doorman = new Doorman({ address: `127.0.0.1:${port}`, spread: "even" });
+  idle = 1;
+  doorman = new Doorman({
+    address: `127.0.0.1:${port}`,
+    spread: "even",
+    idleProcessors: { sinceLast: () => idle },
+  });
   await doorman.listen();
 });
 
@@ -81,24 +88,37 @@ test("our hold of a connection ends when its process has it", async () => {
 
 test("a process that was too busy twice in a row is told to give connections up", () => {
   const busy = new FakeWorker();
-  const idle = new FakeWorker();
+  const other = new FakeWorker();
   doorman.open(busy.worker);
-  doorman.open(idle.worker);
-  doorman.report(idle.worker, { connections: 2, busy: 0.1 });
+  doorman.open(other.worker);
+  doorman.report(other.worker, { connections: 2, busy: 0.1 });
   doorman.report(busy.worker, { connections: 12, busy: 0.99 });
   expect(busy.told).toEqual([]);
   doorman.report(busy.worker, { connections: 12, busy: 0.99 });
   expect(busy.told).toEqual([{ kind: "shed", connections: 5 }]);
-  expect(idle.told).toEqual([]);
+  expect(other.told).toEqual([]);
 });
 
 test("a process that was too busy once, and then not, keeps its connections", () => {
   const busy = new FakeWorker();
-  const idle = new FakeWorker();
   doorman.open(busy.worker);
-  doorman.open(idle.worker);
+  doorman.open(new FakeWorker().worker);
   for (const share of [0.99, 0.5, 0.99]) {
     doorman.report(busy.worker, { connections: 12, busy: share });
   }
   expect(busy.told).toEqual([]);
+});
+
+test("a process that is too busy keeps its connections while no processor is idle", () => {
+  const busy = new FakeWorker();
+  doorman.open(busy.worker);
+  doorman.open(new FakeWorker().worker);
+  const report = () => doorman.report(busy.worker, { connections: 12, busy: 0.99 });
+  idle = 0.1;
+  for (let round = 0; round < 6; round++) report();
+  expect(busy.told).toEqual([]);
+  idle = 0.5;
+  report();
+  report();
+  expect(busy.told).toEqual([{ kind: "shed", connections: 6 }]);
 });

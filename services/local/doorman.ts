@@ -8,6 +8,7 @@
 import type { Worker } from "node:cluster";
 import { createServer, type Server, type Socket } from "node:net";
 import { type ListenAddress, parseAddress } from "#local/address.ts";
+import { IdleProcessors } from "#local/idle-processors.ts";
 import type { ToWorker } from "#local/messages.ts";
 import { listenFault } from "#local/operator-fault.ts";
 import { nextProcess, overload, type ProcessLoad, type Spread } from "#local/spread.ts";
@@ -16,6 +17,8 @@ import { nextProcess, overload, type ProcessLoad, type Spread } from "#local/spr
 const BACKLOG = 1024;
 /** Reports in a row, one a second, after which a process that is too busy gives connections up. */
 const OVERLOADS_MIN = 2;
+/** With fewer idle processors than this nothing is won by sharing out what one process does. */
+const IDLE_PROCESSORS_MIN = 0.25;
 /** A process that has not taken a connection for so long gets no other while there are processes that do. */
 const SILENCE_MS = 250;
 /** What a process said before it died has been read by then. */
@@ -33,6 +36,12 @@ interface Door {
   load: ProcessLoad;
 }
 
+interface DoormanOptions {
+  readonly address: string;
+  readonly spread: Spread;
+  readonly idleProcessors?: Pick<IdleProcessors, "sinceLast">;
+}
+
 export class Doorman {
   readonly #server: Server;
   readonly #address: string;
@@ -40,11 +49,13 @@ export class Doorman {
   /** In the order in which the processes were started. */
   #doors: Door[] = [];
   readonly #waiting = new Set<Socket>();
+  readonly #idleProcessors: Pick<IdleProcessors, "sinceLast">;
   #overloads = 0;
 
-  constructor({ address, spread }: { address: string; spread: Spread }) {
+  constructor({ address, spread, idleProcessors = new IdleProcessors() }: DoormanOptions) {
     this.#address = address;
     this.#spread = spread;
+    this.#idleProcessors = idleProcessors;
     // As node:http would have them: it keeps its side open for the answer when the client has closed its own.
     const options = { allowHalfOpen: true, noDelay: true, pauseOnConnect: true } as const;
     this.#server = createServer(options, (socket) => this.#admit(socket));
@@ -106,8 +117,11 @@ export class Doorman {
     if (door !== this.#doors[0]) return;
     const found = overload(this.#doors.map((each) => each.load));
     this.#overloads = found === undefined ? 0 : this.#overloads + 1;
-    if (found === undefined || this.#overloads < OVERLOADS_MIN) return;
+    if (found === undefined) return;
+    const idle = this.#idleProcessors.sinceLast();
+    if (this.#overloads < OVERLOADS_MIN) return;
     this.#overloads = 0;
+    if (idle < IDLE_PROCESSORS_MIN) return;
     const busiest = this.#doors[found.place];
     if (busiest !== undefined) say(busiest, { kind: "shed", connections: found.connections });
   }
