@@ -6,7 +6,7 @@ import type { RoleProcess } from "#cluster/role-process.ts";
 import { CodecByName } from "#codec/codec-by-name.ts";
 import { systemClock } from "#lib/clock.ts";
 import { systemRandom } from "#lib/random.ts";
-import type { Session } from "#metadata/metadata-store.ts";
+import type { MetadataStore, Session } from "#metadata/metadata-store.ts";
 import { createDataPlane } from "#objects/create-data-plane.ts";
 import { createObjectLayer, type IndexLayer } from "#objects/layer.ts";
 import { StorageClasses } from "#objects/storage-classes.ts";
@@ -70,8 +70,9 @@ export function openLayer(
   { log }: RoleProcess,
   { cluster, stores, map, classes }: LayerParts,
   session: Session,
+  metadata: MetadataStore = cluster.metadata,
 ): BoundLayer {
-  const { metadata, clusterId } = cluster;
+  const { clusterId } = cluster;
   const lifetime = new AbortController();
   const shared = { session, clock: systemClock, random: systemRandom };
   const data = createDataPlane({ ...shared, stores, map, metadata, clusterId, classes, log });

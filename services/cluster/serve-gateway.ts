@@ -13,6 +13,7 @@ import { firstUser } from "#local/credentials.ts";
 import type { ChosenCodec } from "#local/default-codec.ts";
 import { S3Server } from "#local/s3-server.ts";
 import { LoadedUsers } from "#local/users.ts";
+import { clusterRecord } from "#placement/cluster-identity.ts";
 import type { ShardStore } from "#shards/shard-store.ts";
 
 export async function serveGateway(
@@ -36,9 +37,10 @@ export async function serveGateway(
   const layer = closing.use(
     await SessionBound.open({
       metadata,
-      open: (session) => openLayer(process, parts, session),
+      open: (session, index) => openLayer(process, parts, session, index),
       clock: systemClock,
       log,
+      whenFull: { anchor: await clusterRecord(metadata), onChange: noteFull(process) },
     }),
   );
   for (const note of await createBuckets({ settings, metadata, ownerId: first.ownerId })) {
@@ -67,6 +69,15 @@ export async function serveGateway(
   await server.listen();
   closing.defer(() => server.drain());
   log.info({ address: settings.address, codec: codec.name, epoch: map.map.epoch }, "S3 is served");
+}
+
+/** Ready all the same: others cannot do more, and what makes room must come through (R20). */
+function noteFull({ notes }: RoleProcess): (isFull: boolean) => void {
+  return (isFull) => {
+    if (isFull)
+      notes.set("full", "the index is full: until there is room, only reads and removals");
+    else notes.delete("full");
+  };
 }
 
 function lossOf({ mayLose }: ChosenCodec): string {

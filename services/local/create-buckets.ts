@@ -2,14 +2,14 @@
 import { US_EAST_1 } from "#gateway/buckets.ts";
 import { systemClock } from "#lib/clock.ts";
 import { systemRandom } from "#lib/random.ts";
-import type { MetadataStore } from "#metadata/metadata-store.ts";
+import { MetadataFull, type MetadataStore, type Session } from "#metadata/metadata-store.ts";
 import { BucketRemoval } from "#objects/bucket-removal.ts";
 import { IndexBuckets } from "#objects/buckets.ts";
 import { Commits } from "#objects/commits.ts";
 import { UploadEndings } from "#objects/upload-endings.ts";
 import type { Settings } from "#settings.ts";
 
-/** Answers a line for each name that is another user's. Those that are there already stay as they are. */
+/** Answers a line for each name that could not be had. Those that are there already stay as they are. */
 export async function createBuckets({
   settings,
   metadata,
@@ -21,7 +21,10 @@ export async function createBuckets({
 }): Promise<readonly string[]> {
   if (settings.buckets.length === 0) return [];
   const lifetime = new AbortController();
-  await using session = await metadata.session();
+  await using session = await sessionUnlessFull(metadata);
+  if (session === undefined) {
+    return [`buckets ${settings.buckets.join(", ")} were not looked for: the index is full`];
+  }
   const parts = { store: metadata, session, clock: systemClock, random: systemRandom };
   const commits = new Commits({ ...parts, lifetime: lifetime.signal });
   const endings = new UploadEndings({ ...parts, commits });
@@ -38,4 +41,14 @@ export async function createBuckets({
   }
   lifetime.abort();
   return notes;
+}
+
+/** None: what is there can be read and removed all the same, and buckets can be made later (R20). */
+async function sessionUnlessFull(metadata: MetadataStore): Promise<Session | undefined> {
+  try {
+    return await metadata.session();
+  } catch (error) {
+    if (error instanceof MetadataFull) return undefined;
+    throw error;
+  }
 }

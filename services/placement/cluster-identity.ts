@@ -1,6 +1,6 @@
 /** The cluster's identity: a random id, made once by the first process that meets an empty index (R11). */
 import type { Random } from "#lib/random.ts";
-import type { MetadataStore } from "#metadata/metadata-store.ts";
+import type { Entry, MetadataStore } from "#metadata/metadata-store.ts";
 import { CLUSTER_KEY, decodeCluster, encodeCluster } from "#placement/node-record.ts";
 
 /** undefined: the index knows no cluster yet. */
@@ -10,6 +10,13 @@ export async function findCluster(
 ): Promise<string | undefined> {
   const found = await metadata.get(CLUSTER_KEY, signal);
   return found && decodeCluster(found.value);
+}
+
+/** Of a cluster that is known: the record that holds its identity, and never changes. */
+export async function clusterRecord(metadata: MetadataStore, signal?: AbortSignal): Promise<Entry> {
+  const found = await metadata.get(CLUSTER_KEY, signal);
+  if (!found) throw new Error("Cannot find the cluster's record: it is gone");
+  return found;
 }
 
 /** Whoever comes second has the first one's. */
