@@ -14,6 +14,8 @@ const MEMBERS = {
   gateway1: "gateway",
 } as const;
 
+const BY_HOST_NAME: readonly string[] = ["node1", "node2", "gateway1"];
+
 let folder: string;
 let cluster: RunningCluster;
 
@@ -21,7 +23,12 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "anybucket-certificates-"));
   await using authority = await Authority.make();
   for (const [name, role] of Object.entries(MEMBERS)) {
-    const tls = await authority.issue([`URI:anybucket://anybucket/${role}/${name}`]);
+    // Both forms of names, each understood by processes that have the other.
+    const tls = await authority.issue([
+      BY_HOST_NAME.includes(name)
+        ? `DNS:${name}.${role}.anybucket.anybucket.internal`
+        : `URI:anybucket://anybucket/${role}/${name}`,
+    ]);
     await writeFile(join(folder, "ca.pem"), tls.ca);
     await writeFile(join(folder, `${name}.pem`), tls.certificate);
     await writeFile(join(folder, `${name}.key`), tls.key);

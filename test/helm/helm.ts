@@ -1,7 +1,10 @@
 /** Helm as the tests use it, and what the chart is checked against. */
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -30,6 +33,57 @@ export async function render(
     ["template", "store", chart, "--namespace=there", `--kube-version=${version}`, "--values=-"],
     JSON.stringify(values),
   );
+  return resourcesIn(text);
+}
+
+/** The same as an upgrade renders it, where templates look up these Secrets: an API server that knows no more stands in. */
+export async function renderUpgrade(
+  values: Readonly<Record<string, unknown>>,
+  there: readonly Resource[],
+): Promise<readonly Resource[]> {
+  const secrets = there.filter(({ kind }) => kind === "Secret");
+  const server = createServer((asked, answer) => {
+    const path = asked.url?.split("?")[0] ?? "";
+    const secret = secrets.find(({ metadata }) => path === `${SECRETS_PATH}/${metadata.name}`);
+    const found = path === "/api/v1" ? SECRETS_ONLY : secret;
+    answer.writeHead(found ? 200 : 404, { "content-type": "application/json" });
+    answer.end(JSON.stringify(found ?? { kind: "Status", apiVersion: "v1", reason: "NotFound" }));
+  });
+  const folder = await mkdtemp(join(tmpdir(), "anybucket-kubeconfig-"));
+  try {
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const kubeconfig = join(folder, "config");
+    await writeFile(kubeconfig, kubeconfigOf((server.address() as AddressInfo).port));
+    const asking = ["--dry-run=server", `--kubeconfig=${kubeconfig}`, "--kube-version=1.37.0"];
+    const template = ["template", "store", CHART, "--namespace=there", "--values=-"];
+    return resourcesIn(await helm([...template, ...asking], JSON.stringify(values)));
+  } finally {
+    server.close();
+    await rm(folder, { recursive: true });
+  }
+}
+
+const SECRETS_PATH = "/api/v1/namespaces/there/secrets";
+const SECRETS_ONLY = {
+  kind: "APIResourceList",
+  apiVersion: "v1",
+  groupVersion: "v1",
+  resources: [{ name: "secrets", namespaced: true, kind: "Secret", verbs: ["get"] }],
+};
+
+/** YAML takes JSON. */
+function kubeconfigOf(port: number): string {
+  return JSON.stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name: "here", cluster: { server: `http://127.0.0.1:${port}` } }],
+    users: [{ name: "me", user: {} }],
+    contexts: [{ name: "here", context: { cluster: "here", user: "me" } }],
+    "current-context": "here",
+  });
+}
+
+function resourcesIn(text: string): readonly Resource[] {
   return parseAllDocuments(text, { uniqueKeys: true })
     .map((document) => {
       const [fault] = document.errors;
