@@ -19,7 +19,7 @@ const { values: options } = parseArgs({
   options: {
     seconds: { type: "string", default: "6" },
     /** Of each phase before its figures are taken: what a process costs that has been running for a while. */
-    "warm-up": { type: "string", default: "3" },
+    "warm-up": { type: "string", default: "15" },
     concurrency: { type: "string", default: "16" },
     folders: { type: "string", default: "1" },
     cluster: { type: "boolean", default: false },
