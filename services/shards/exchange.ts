@@ -7,6 +7,7 @@
  */
 import { status } from "@grpc/grpc-js";
 import type { Clock } from "#lib/clock.ts";
+import { noteMoved } from "#lib/outside-memory.ts";
 import { encodeAnswer, type Reply } from "#shards/answer-wire.ts";
 import { ByteBudget } from "#shards/byte-budget.ts";
 import { Denied, faultOf } from "#shards/faults.ts";
@@ -79,6 +80,7 @@ export class Exchange {
   }
 
   receive(message: Buffer): void {
+    noteMoved(message.length);
     if (this.#isEnded) return;
     let requests: readonly Request[];
     try {

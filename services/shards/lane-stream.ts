@@ -5,6 +5,7 @@
  * has settled its block's memory is not read any more.
  */
 import type { Clock } from "#lib/clock.ts";
+import { noteMoved } from "#lib/outside-memory.ts";
 import { type Abortable, unwatchAbort, watchAbort } from "#shards/abort-watch.ts";
 import { decodeAnswers, type Reply } from "#shards/answer-wire.ts";
 import { type MessageStream, type Outgoing, Sender } from "#shards/message.ts";
@@ -104,6 +105,7 @@ export class LaneStream {
 
   /** Throws Malformed. */
   receive(message: Buffer): void {
+    noteMoved(message.length);
     for (const { id, reply } of decodeAnswers(message)) {
       const pending = this.#pending.get(id);
       if (pending) {

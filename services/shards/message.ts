@@ -1,4 +1,5 @@
 /** Items gathered into messages of one gRPC stream, as many at a time as have come up meanwhile. */
+import { noteMoved } from "#lib/outside-memory.ts";
 import type { Item } from "#shards/wire.ts";
 
 /** A message: more items save nothing, and the first would wait for the last. */
@@ -109,6 +110,7 @@ export class Sender {
     }
     const items = this.#queue.splice(0, count);
     this.#isWriting = true;
+    noteMoved(bytes);
     this.#stream.write(new Message(items), () => {
       this.#isWriting = false;
       if (this.#isClosed) return;
