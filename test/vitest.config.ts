@@ -116,6 +116,16 @@ export default defineConfig({
       },
       {
         test: {
+          // Not in `npm test`: it takes a cluster, the one that KUBECONFIG names.
+          name: "kubernetes",
+          include: ["test/kubernetes/**/*.test.ts"],
+          testTimeout: 1_800_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: "helm",
           include: ["test/helm/**/*.test.ts"],
           testTimeout: 120_000,
