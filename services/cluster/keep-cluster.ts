@@ -16,6 +16,7 @@ import { compactionJob } from "#keeper/compaction.ts";
 import { IndexHistory } from "#keeper/index-history.ts";
 import { MembershipJob } from "#keeper/membership.ts";
 import { NodeProbe } from "#keeper/node-probe.ts";
+import { RemovalTerms } from "#keeper/removal-terms.ts";
 import { JobRunner } from "#keeper/runner.ts";
 import { type Keeper, startKeeper } from "#keeper/start-keeper.ts";
 import { systemClock } from "#lib/clock.ts";
@@ -85,6 +86,7 @@ function openKeeper(
     trashRetentionMs: settings.trashRetention,
     repairBytesPerSecond: settings.repairRate,
     scrubRoundMs: settings.scrubInterval,
+    removals: new RemovalTerms({ metadata, log }),
     further: [compactionJob(metadata)],
   });
   return {

@@ -32,6 +32,8 @@ import type { IndexHistory } from "#keeper/index-history.ts";
 import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
 import { MISSED, missedDisk, missedPut } from "#keeper/missed.ts";
 import { Pace } from "#keeper/pace.ts";
+import { IndexWentBack } from "#keeper/removal-terms.ts";
+import { PLAIN_REMOVALS, type Removals } from "#keeper/removals.ts";
 import { Sweep, type SweepVerdict } from "#keeper/sweep.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
@@ -67,6 +69,8 @@ export interface GarbageParts {
   readonly references: { isReferenced(write: WriteName, signal: AbortSignal): Promise<boolean> };
   readonly clock: Clock;
   readonly log: Logger;
+  /** undefined: the disks are of this machine. */
+  readonly removals?: Removals | undefined;
   /** undefined: the index is on this machine, and nobody puts another in its place while it runs. */
   readonly history?: Pick<IndexHistory, "look"> | undefined;
 }
@@ -88,12 +92,14 @@ export class GarbageJob implements Job {
   readonly everyMs = EVERY_MS;
   readonly #parts: GarbageParts;
   readonly #pace: Pace;
+  readonly #removals: Removals;
   #round: Round | undefined;
   #hasSwept = false;
   #isFullWanted = false;
 
   constructor(parts: GarbageParts) {
     this.#parts = parts;
+    this.#removals = parts.removals ?? PLAIN_REMOVALS;
     this.#pace = new Pace(parts.clock, QUESTIONS_PER_SECOND);
   }
 
@@ -122,6 +128,8 @@ export class GarbageJob implements Job {
   /** undefined: nothing has happened that would leave garbage. */
   async #begin({ signal, fence }: JobContext): Promise<Round | undefined> {
     const { metadata, clock, stores, map } = this.#parts;
+    // Also when there is nothing to sweep: disks that know of late terms show that the index lost what came after early ones.
+    await this.#removals.begin(stores, { signal, fence });
     const [entry, question] = await metadata.getMany([GARBAGE_KEY, GARBAGE_QUESTION_KEY], signal);
     if (question) {
       const { isConfirmed, text } = decodeGarbageQuestion(question.value);
@@ -230,10 +238,14 @@ export class GarbageJob implements Job {
     }
   }
 
-  async #assertArmed(signal: AbortSignal): Promise<void> {
+  async #whyDisarmed(signal: AbortSignal): Promise<string | undefined> {
     const { metadata, clusterId, history } = this.#parts;
     await history?.look(signal);
-    const reason = await disarmedBecause(metadata, clusterId, signal);
+    return disarmedBecause(metadata, clusterId, signal);
+  }
+
+  async #assertArmed(signal: AbortSignal): Promise<void> {
+    const reason = await this.#whyDisarmed(signal);
     if (reason !== undefined) throw new Error(`Cannot collect garbage: ${reason}`);
   }
 
@@ -244,18 +256,23 @@ export class GarbageJob implements Job {
     for (const { id, state } of map.map.disks) {
       if (state !== "gone" && !stores.has(id)) away.add(id);
     }
+    const mayStill = async () => (await this.#whyDisarmed(signal)) === undefined;
     for (const [diskId, ids] of verdict.byDisk) {
       for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
         const batch = ids.slice(start, start + REMOVE_BATCH);
-        await this.#assertArmed(signal);
+        const store = stores.get(diskId);
+        if (!store) break;
+        let isArmed = true;
         try {
-          await stores.get(diskId)?.remove(batch, signal);
-          progress.did({ items: batch.length });
+          isArmed = await this.#removals.remove({ store, ids: batch, mayStill, signal });
+          if (isArmed) progress.did({ items: batch.length });
         } catch (error) {
           signal.throwIfAborted();
+          if (error instanceof IndexWentBack) throw error;
           away.add(diskId);
           progress.failed(`disk ${diskId}`, error);
         }
+        if (!isArmed) await this.#assertArmed(signal);
       }
     }
     if (verdict.doomed.length > 0) {

@@ -17,6 +17,8 @@ export interface MendParts {
   readonly clusterId: string;
   readonly references: { isReferenced(write: WriteName, signal: AbortSignal): Promise<boolean> };
   readonly pace: Pace;
+  /** Takes away a bad copy, before the good one is sealed. */
+  readonly remove: (store: ShardStore, ids: readonly ShardId[]) => Promise<void>;
   /** Told of a shard that turned out bad while others were made from it. */
   readonly onBadSource: (id: ShardId, diskId: string) => void;
 }
@@ -118,7 +120,7 @@ async function isNamed(
 
 /** A source that turns out bad is left out, and the others are tried. */
 async function rebuildFrom(
-  { pace, onBadSource }: MendParts,
+  { pace, onBadSource, remove }: MendParts,
   request: {
     codec: Codec;
     info: ShardInfo;
@@ -134,7 +136,7 @@ async function rebuildFrom(
       throw new Error(`${sources.size} good shards are left, ${codec.k} are needed`);
     }
     try {
-      return await rebuildShards({ ...request, pace });
+      return await rebuildShards({ ...request, pace, remove });
     } catch (error) {
       if (!(error instanceof BadSource)) throw error;
       const { group, writeId } = request.info.id;

@@ -25,6 +25,8 @@ export interface RebuildRequest {
   readonly sources: ReadonlyMap<number, ShardStore>;
   readonly wanted: readonly WantedShard[];
   readonly pace: Pace;
+  /** Takes away a bad copy. */
+  readonly remove: (store: ShardStore, ids: readonly ShardId[]) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -52,7 +54,7 @@ export class BadSource extends Error {
  */
 export async function rebuildShards(request: RebuildRequest): Promise<number> {
   const { codec, info, wanted, pace, signal } = request;
-  const lanes = wanted.map((one) => new Lane(one, info, signal));
+  const lanes = wanted.map((one) => new Lane(one, request));
   try {
     for (let offset = 0; offset < info.length; offset += codec.unit) {
       const length = Math.min(codec.unit, info.length - offset);
@@ -110,6 +112,7 @@ class Lane {
   readonly #id: ShardId;
   readonly #info: ShardInfo;
   readonly #signal: AbortSignal;
+  readonly #remove: RebuildRequest["remove"];
   readonly #digest = new ShardDigest();
   /** A shard of one block takes one message. */
   #whole: Block | undefined;
@@ -117,12 +120,13 @@ class Lane {
   /** Why the shard will not be made now. */
   fault: Error | undefined;
 
-  constructor(wanted: WantedShard, info: ShardInfo, signal: AbortSignal) {
+  constructor(wanted: WantedShard, { info, signal, remove }: RebuildRequest) {
     this.index = wanted.index;
     this.#wanted = wanted;
     this.#id = { group: info.id.group, writeId: info.id.writeId, index: wanted.index };
     this.#info = info;
     this.#signal = signal;
+    this.#remove = remove;
   }
 
   append(bytes: Uint8Array | undefined): Promise<void> {
@@ -165,7 +169,7 @@ class Lane {
       throw new Error(`Cannot rebuild shard ${this.index}: it differs from what its siblings say`);
     }
     const { store, isReplacement } = this.#wanted;
-    if (isReplacement) await store.remove([this.#id], this.#signal);
+    if (isReplacement) await this.#remove(store, [this.#id]);
     const seal: ShardSeal = { session, sequence, siblings, about };
     if (this.#writer) {
       await this.#writer.seal(seal);

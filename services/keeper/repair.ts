@@ -12,6 +12,7 @@ import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
 import { type ListedWrite, listWrites } from "#keeper/listed-writes.ts";
 import { absentFrom, type MendParts, mendWrite, surplusOf } from "#keeper/mend.ts";
 import { Pace } from "#keeper/pace.ts";
+import { PLAIN_REMOVALS, type Removals, type Stores } from "#keeper/removals.ts";
 import { canLookAt, mendSuspect } from "#keeper/suspects.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
@@ -21,7 +22,7 @@ import { encodeSuspicion, SUSPICIONS, suspicionKey } from "#objects/suspicions.t
 import { forgetEarlier, raiseFences } from "#placement/change-map.ts";
 import type { PlacementGroup } from "#placement/placement-map.ts";
 import { DIRTY_MARKS, decodeMap, dirtyMarkOf, MAP_KEY } from "#placement/placement-record.ts";
-import type { ShardId, ShardStore } from "#shards/shard-store.ts";
+import type { ShardId } from "#shards/shard-store.ts";
 
 const EVERY_MS = 30_000;
 /** Bytes read and written a second: a third of a disk, and of a core's checksums. */
@@ -36,7 +37,9 @@ const AT_ONCE = 4;
 const MARKS_A_COMMIT = 40;
 const REMOVE_BATCH = 100;
 
-export interface RepairParts extends Omit<MendParts, "pace" | "onBadSource"> {
+export interface RepairParts extends Omit<MendParts, "pace" | "onBadSource" | "remove"> {
+  /** undefined: the disks are of this machine. */
+  readonly removals?: Removals | undefined;
   readonly metadata: MetadataStore;
   readonly clock: Clock;
   readonly log: Logger;
@@ -55,18 +58,22 @@ interface Round {
   /** Groups whose shards are all in their places. */
   readonly settled: Set<number>;
   readonly epoch: number;
+  /** Disks that no removal reaches any more that was decided before this round. */
+  readonly told: Stores;
 }
 
 export class RepairJob implements Job {
   readonly name = "repair";
   readonly everyMs = EVERY_MS;
   readonly #parts: RepairParts;
-  readonly #mending: MendParts;
+  readonly #mending: Omit<MendParts, "remove">;
+  readonly #removals: Removals;
   readonly #badSources: { id: ShardId; diskId: string }[] = [];
   #round: Round | undefined;
 
   constructor(parts: RepairParts) {
     this.#parts = parts;
+    this.#removals = parts.removals ?? PLAIN_REMOVALS;
     this.#mending = {
       ...parts,
       pace: new Pace(parts.clock, parts.bytesPerSecond),
@@ -76,19 +83,20 @@ export class RepairJob implements Job {
 
   async step(context: JobContext): Promise<StepOutcome> {
     this.#round ??= await this.#begin(context);
-    const { suspects, groups, total, settled, epoch } = this.#round;
+    const { suspects, groups, total, settled } = this.#round;
     const suspect = suspects.shift();
     if (suspect) {
-      await this.#mendSuspect(suspect, context);
+      await this.#mendSuspect(suspect, this.#round, context);
       return "more";
     }
     const next = groups.shift();
     if (next) {
-      const isWhole = await this.#mendGroup(next, epoch, context);
+      const isWhole = await this.#mendGroup(next, this.#round, context);
       if (isWhole) settled.add(next.group);
       context.progress.reached((total - groups.length) / total);
       return "more";
     }
+    const { epoch } = this.#round;
     this.#round = undefined;
     const { metadata, map } = this.#parts;
     await this.#noteBadSources(context);
@@ -99,8 +107,8 @@ export class RepairJob implements Job {
     return "done";
   }
 
-  async #begin({ signal }: JobContext): Promise<Round> {
-    const { metadata, map } = this.#parts;
+  async #begin({ signal, fence }: JobContext): Promise<Round> {
+    const { metadata, map, stores } = this.#parts;
     await map.refresh(signal);
     // All of the round is about this one map: of a later one the fences may not be raised yet.
     const known = map.map;
@@ -132,7 +140,9 @@ export class RepairJob implements Job {
       .filter((dirty) => this.#canMend(dirty))
       .toSorted((one, other) => other.marks.length - one.marks.length);
     const total = Math.max(1, groups.length);
-    return { suspects, groups, total, settled: new Set(), epoch: known.epoch };
+    const hasWork = suspects.length + groups.length > 0;
+    const told = hasWork ? await this.#removals.begin(stores, { signal, fence }) : stores;
+    return { suspects, groups, total, settled: new Set(), epoch: known.epoch, told };
   }
 
   /** As many as a round takes; those that have to wait for their disk are passed over. */
@@ -163,13 +173,13 @@ export class RepairJob implements Job {
   /** Answers whether every shard is now in its place. */
   async #mendGroup(
     { group, marks }: DirtyGroup,
-    epoch: number,
+    { epoch, told }: Round,
     context: JobContext,
   ): Promise<boolean> {
     const { stores, map, log } = this.#parts;
     // Nodes come and go meanwhile: one that comes back later was not listed, and counts as away.
-    const here: Stores = new Map(stores);
-    const mending = { ...this.#mending, stores: here };
+    const here: Stores = new Map([...stores].filter(([diskId]) => told.has(diskId)));
+    const mending = { ...this.#mending, stores: here, remove: this.#remover(epoch, context) };
     const problemsBefore = context.progress.problemCount;
     const unlisted = new Set<string>();
     const surplus = new Surplus();
@@ -245,20 +255,32 @@ export class RepairJob implements Job {
     { here, epoch }: { here: Stores; epoch: number },
     context: JobContext,
   ): Promise<void> {
+    const { signal } = context;
+    const mayStill = () => this.#isStillSo(epoch, context);
     for (const [diskId, ids] of surplus.byDisk) {
       for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
-        if (!(await this.#isStillSo(epoch, context))) return;
-        const batch = ids.slice(start, start + REMOVE_BATCH);
+        const store = here.get(diskId);
+        if (!store) break;
+        const batch = { store, ids: ids.slice(start, start + REMOVE_BATCH), signal };
         try {
-          await here.get(diskId)?.remove(batch, context.signal);
+          if (!(await this.#removals.remove({ ...batch, mayStill }))) return;
         } catch (error) {
           // It went after it was listed: the group is not whole before these are gone.
-          context.signal.throwIfAborted();
+          signal.throwIfAborted();
           context.progress.failed(`disk ${diskId}`, error);
           break;
         }
       }
     }
+  }
+
+  #remover(epoch: number, context: JobContext): MendParts["remove"] {
+    const { signal } = context;
+    const mayStill = () => this.#isStillSo(epoch, context);
+    return async (store, ids) => {
+      if (await this.#removals.remove({ store, ids, mayStill, signal })) return;
+      throw new Error("Cannot replace a bad shard: the placement map or the keeper has changed");
+    };
   }
 
   async #clear(marks: readonly Entry[], { signal, fence }: JobContext): Promise<void> {
@@ -273,11 +295,12 @@ export class RepairJob implements Job {
     }
   }
 
-  async #mendSuspect(entry: Entry, context: JobContext): Promise<void> {
+  async #mendSuspect(entry: Entry, { epoch }: Round, context: JobContext): Promise<void> {
     const { metadata, log } = this.#parts;
     const { signal, progress, fence } = context;
+    const mending = { ...this.#mending, remove: this.#remover(epoch, context) };
     try {
-      const bytes = await mendSuspect(this.#mending, { entry, signal });
+      const bytes = await mendSuspect(mending, { entry, signal });
       if (bytes !== undefined) progress.did({ bytes });
       const { key, revision } = entry;
       await metadata.commit(
@@ -300,8 +323,6 @@ export class RepairJob implements Job {
     await this.#parts.metadata.commit({ expect: fence, put: distinct, remove: [] }, signal);
   }
 }
-
-type Stores = ReadonlyMap<string, ShardStore>;
 
 /** Whether all who have, or may still have, shards of the group can be asked. */
 function allHere({ members, earlier }: PlacementGroup, here: Stores): boolean {

@@ -2,6 +2,7 @@
 import { GarbageJob } from "#keeper/garbage.ts";
 import type { IndexHistory } from "#keeper/index-history.ts";
 import { type Job, periodicJob } from "#keeper/job.ts";
+import type { Removals } from "#keeper/removals.ts";
 import { REPAIR_BYTES_PER_SECOND, RepairJob } from "#keeper/repair.ts";
 import { JobRunner, type JobStatus } from "#keeper/runner.ts";
 import { SCRUB_ROUND_MS, ScrubJob } from "#keeper/scrub.ts";
@@ -32,6 +33,8 @@ export interface KeeperOptions {
   readonly snapshot?: ((signal: AbortSignal) => Promise<void>) | undefined;
   /** Of an index that may be put back to a copy while this runs. */
   readonly history?: IndexHistory | undefined;
+  /** How shards are taken away; undefined: the disks are of this machine. */
+  readonly removals?: Removals | undefined;
   /** Those of a cluster. */
   readonly further?: readonly Job[];
   readonly trashRetentionMs?: number;

@@ -9,6 +9,8 @@
  */
 import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
 import { missedPut } from "#keeper/missed.ts";
+import { IndexWentBack } from "#keeper/removal-terms.ts";
+import { PLAIN_REMOVALS, type Removals } from "#keeper/removals.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
 import { afterBucket, bucketIdOf, TRASH, trashUntil } from "#metadata/keys.ts";
@@ -41,6 +43,8 @@ export interface TrashParts {
   readonly manifests: {
     extentsOfTrash(trash: TrashRecord, signal: AbortSignal): Promise<readonly Extent[]>;
   };
+  /** undefined: the disks are of this machine. */
+  readonly removals?: Removals | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   readonly retentionMs: number;
@@ -153,7 +157,7 @@ export class TrashJob implements Job {
 
   /** Answers the disks that could not be reached. */
   async #removeShards(extents: readonly Extent[], { signal }: JobContext): Promise<Set<string>> {
-    const { map, classes, stores, log } = this.#parts;
+    const { map, classes, stores, log, removals = PLAIN_REMOVALS } = this.#parts;
     const byDisk = new Map<string, ShardId[]>();
     for (const extent of extents) {
       const { k, m } = classes.ofExtent(extent);
@@ -171,10 +175,11 @@ export class TrashJob implements Job {
     const removing = [...byDisk].map(async ([diskId, ids]) => {
       try {
         const store = stores.get(diskId);
-        if (store) await store.remove(ids, signal);
+        if (store) await removals.remove({ store, ids, mayStill: always, signal });
         else away.add(diskId);
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof IndexWentBack) throw error;
         log.warn(
           { disk: diskId, err: error },
           "trash could not be removed; garbage collection will",
@@ -204,6 +209,11 @@ export class TrashJob implements Job {
     const bytes = extents.reduce((sum, { size }) => sum + size, 0);
     progress.did({ bytes, items: removals.length });
   }
+}
+
+/** What a trash key names is named by nothing else, and never will be. */
+async function always(): Promise<boolean> {
+  return true;
 }
 
 const ZERO = Buffer.alloc(1);

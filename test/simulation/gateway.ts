@@ -1,5 +1,6 @@
 /** A gateway or keeper of the simulated cluster: the program's own object layer over simulated links. */
 import { CodecByName } from "#codec/codec-by-name.ts";
+import { RemovalTerms } from "#keeper/removal-terms.ts";
 import { type Keeper, startKeeper } from "#keeper/start-keeper.ts";
 import { silentLog } from "#lib/log.ts";
 import type { Session } from "#metadata/metadata-store.ts";
@@ -129,8 +130,10 @@ export class Machine {
       random,
       lifetime: new AbortController().signal,
     });
+    const removals = new RemovalTerms({ metadata, log });
     const times = this.#times;
-    const keeper = times && startKeeper({ ...shared, clusterId: CLUSTER_ID, layer, ...times });
+    const keeper =
+      times && startKeeper({ ...shared, clusterId: CLUSTER_ID, layer, removals, ...times });
     return { layer, data, map, session, keeper };
   }
 
