@@ -1,5 +1,6 @@
 /**
- * Runs a checkout of ceph/s3-tests against a fresh server: `npm run conformance:s3-tests -- FOLDER [--http|--https] [-k EXPRESSION]`.
+ * Runs a checkout of ceph/s3-tests against a fresh server: `npm run conformance:s3-tests -- FOLDER [--http|--https] [-k EXPRESSION]`;
+ * with --cluster, against two gateways that take turns.
  *
  * Prints passed/total for each class. Fails when a test of `passing.txt` did not pass, and when a test is in none or in two of the
  * lists. A test of several cases passes only whole.
@@ -11,6 +12,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { startClusterServer } from "../s3/cluster-server.ts";
 import { startServer, type TestServer } from "../s3/server.ts";
 import { judge, readLists } from "./lists.ts";
 import { type Count, countByClass, readReport, type Verdict } from "./report.ts";
@@ -33,7 +35,7 @@ const PYTHON_PACKAGES = [
 const FILES = ["s3tests/functional/test_s3.py", "s3tests/functional/test_headers.py"];
 /** Tests that count all buckets of their user, and find only their own where nothing else runs. */
 const ALONE = ["s3tests/functional/test_s3.py::test_list_buckets_paginated"];
-const PYTEST_OPTIONS = ["-p", "no:cacheprovider", "-q", "--timeout=120", "--tb=short"];
+const PYTEST_OPTIONS = ["-p", "no:cacheprovider", "-q", "--tb=short"];
 const MARKERS = "not fails_on_aws";
 /** Where the suite asks for a bucket: AWS has no name for its first region there, so it must be another one. */
 const LOCATION_CONSTRAINT = "eu-central-1";
@@ -82,9 +84,12 @@ const USERS: readonly SuiteUser[] = [
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    cluster: { type: "boolean", default: false },
     http: { type: "boolean" },
     https: { type: "boolean" },
     k: { type: "string", short: "k" },
+    /** Seconds that one test may take: more where the machine has other things to do. */
+    timeout: { type: "string", default: "120" },
     workers: { type: "string", default: "4" },
     write: { type: "string" },
   },
@@ -122,7 +127,8 @@ async function runTests(
     usersFile,
     JSON.stringify(USERS.map((user) => ({ ...user, section: undefined }))),
   );
-  const server = await startServer({
+  const start = values.cluster ? startClusterServer : startServer;
+  const server = await start({
     https: scheme === "https",
     env: {
       ANYBUCKET_USERS_FILE: usersFile,
@@ -141,7 +147,8 @@ async function runTests(
       // One test opens connections of its own and does not leave the certificate unverified as the others do.
       ...(server.certificate && { SSL_CERT_FILE: server.certificate }),
     };
-    const options = [...PYTEST_OPTIONS, "-m", MARKERS, `--junitxml=${report}`];
+    const limit = `--timeout=${values.timeout}`;
+    const options = [...PYTEST_OPTIONS, limit, "-m", MARKERS, `--junitxml=${report}`];
     if (values.k !== undefined) options.push("-k", values.k);
     // Not waited for synchronously: what the server writes must be read meanwhile.
     const pytest = spawn(await python(), ["-m", "pytest", ...options, ...tests], {
@@ -172,7 +179,8 @@ async function show(verdicts: ReadonlyMap<string, Verdict>, scheme: string): Pro
     await writeFile(`${values.write}-${scheme}.txt`, `${lines.toSorted().join("\n")}\n`);
   }
   const counts = countByClass(verdicts, classes);
-  say(`\nceph/s3-tests ${PINNED} over ${scheme}, without fails_on_aws`);
+  const target = values.cluster ? "a cluster" : "one machine";
+  say(`\nceph/s3-tests ${PINNED} on ${target} over ${scheme}, without fails_on_aws`);
   for (const [group, { passed, total }] of [...counts].toSorted(byGroup)) {
     say(`${group.includes("/") ? "  " : ""}${group.padEnd(40)} ${passed}/${total}`);
   }

@@ -1,13 +1,15 @@
-/** As `startServer`, but the server is a gateway of a cluster of its own: three storage nodes, a keeper, etcd. */
+/** As `startServer`, but the server is a cluster of its own: three storage nodes, a keeper, etcd, two gateways that take turns. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { S3Client } from "@aws-sdk/client-s3";
 import { ProcessCluster } from "../../deploy/process-cluster.ts";
+import { alternate } from "../support/alternating.ts";
 import { ACCESS_KEY, makeCertificate, SECRET_KEY } from "./credentials.ts";
 import type { ServerOptions, TestServer } from "./server.ts";
 
 const NODES = 3;
+const GATEWAYS = 2;
 
 export async function startClusterServer(options: ServerOptions): Promise<TestServer> {
   const folder = await mkdtemp(join(tmpdir(), "anybucket-cluster-"));
@@ -21,7 +23,7 @@ export async function startClusterServer(options: ServerOptions): Promise<TestSe
   const cluster = await ProcessCluster.start({
     folder,
     nodes: NODES,
-    gateways: 1,
+    gateways: GATEWAYS,
     accessKey,
     secretKey,
     env: {
@@ -32,16 +34,22 @@ export async function startClusterServer(options: ServerOptions): Promise<TestSe
       ...options.env,
     },
   });
-  const gateway = cluster.member("gateway1");
-  const { process: child } = gateway;
-  if (!child) throw new Error("The gateway has ended");
-  const endpoint = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${gateway.port}`;
-  const adminPorts = [gateway, ...cluster.of("storage")].map(({ adminPort }) => adminPort);
+  const gateways = cluster.of("gateway");
+  const [gateway] = gateways;
+  const child = gateway?.process;
+  if (!gateway || !child) throw new Error("The gateway has ended");
+  const front = await alternate(
+    gateways.map(({ port }) => port),
+    certificate,
+  );
+  const endpoint = `${certificate === undefined ? "http" : "https"}://127.0.0.1:${front.port}`;
+  const adminPorts = [...gateways, ...cluster.of("storage")].map(({ adminPort }) => adminPort);
   const stop = async () => {
     let code: number | null = null;
     child.once("exit", (left) => {
       code = left;
     });
+    await front[Symbol.asyncDispose]();
     await cluster.stop();
     await rm(folder, { recursive: true, force: true });
     return code;
@@ -49,7 +57,7 @@ export async function startClusterServer(options: ServerOptions): Promise<TestSe
   return {
     endpoint,
     adminEndpoint: `http://127.0.0.1:${gateway.adminPort}`,
-    port: gateway.port,
+    port: front.port,
     accessKey,
     secretKey,
     process: child,
@@ -71,7 +79,7 @@ export async function startClusterServer(options: ServerOptions): Promise<TestSe
       });
       return (await Promise.all(answers)).join("\n");
     },
-    output: () => gateway.output,
+    output: () => gateways.map(({ output }) => output).join(""),
     stop,
     kill: async () => {
       await stop();

@@ -31,12 +31,12 @@ export async function leavesNothing<T>(place: Place, act: () => Promise<T>): Pro
   return outcome;
 }
 
-/** The one line of a metric that begins so. A busy worker may miss a question or two. */
+/** The sum of a metric's lines that begin so: of one worker, or of a cluster's processes. A busy worker may miss a question or two. */
 async function measured({ server }: Place, metric: RegExp): Promise<number> {
   for (let left = 100; left > 0; left--) {
-    const lines = (await server.metrics()).split("\n");
-    const line = lines.find((each) => metric.test(each));
-    if (line !== undefined) return Number(line.split(" ").at(-1));
+    const lines = (await server.metrics()).split("\n").filter((each) => metric.test(each));
+    if (lines.length > 0)
+      return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
     await sleep(100);
   }
   throw new Error(`Cannot measure ${metric}: no worker tells it`);
