@@ -28,6 +28,7 @@ const KINDS: readonly Kind[] = [
   { name: "local", project: "local" },
   { name: "cluster-local", project: "cluster-local" },
   { name: "clients", project: "clients" },
+  { name: "clients-cluster", project: "clients-cluster" },
   { name: "etcd", project: "etcd" },
   { name: "crash", project: "crash" },
   { name: "helm", project: "helm" },

@@ -97,6 +97,16 @@ export default defineConfig({
       },
       {
         test: {
+          name: "clients-cluster",
+          include: ["test/clients/**/*.test.ts"],
+          env: { ANYBUCKET_TEST_CLUSTER: "true" },
+          testTimeout: 300_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: "cluster-local",
           include: ["test/cluster-local/**/*.test.ts"],
           testTimeout: 300_000,
