@@ -33,6 +33,7 @@ const KINDS: readonly Kind[] = [
   { name: "crash", project: "crash" },
   { name: "helm", project: "helm" },
   { name: "docker", project: "docker" },
+  { name: "cluster", project: "cluster" },
 ];
 
 /** Programs that tests run, and the Debian package of each. */
@@ -50,6 +51,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   "mkfs.ext4": "e2fsprogs",
   dockerd: "docker.io",
   debootstrap: "debootstrap",
+  iptables: "iptables",
   "docker-compose": "docker-compose",
 };
 

@@ -126,6 +126,17 @@ export default defineConfig({
       },
       {
         test: {
+          name: "cluster",
+          include: ["test/cluster/**/*.test.ts"],
+          globalSetup: ["test/docker/set-up.ts"],
+          // Under ten minutes on a machine of its own; others may have it stand still for a while.
+          testTimeout: 1_800_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           // Not in `npm test`: it takes a cluster, the one that KUBECONFIG names.
           name: "kubernetes",
           include: ["test/kubernetes/**/*.test.ts"],

@@ -44,6 +44,10 @@ const putOver = (value: string, over: string): Action => ({
 const complete = (value: string, uploadId: string): Action => ({ kind: "put", value, uploadId });
 const abort = (uploadId: string): Action => ({ kind: "abort", uploadId });
 const remove: Action = { kind: "delete" };
+const removeIf = (value: string): Action => ({
+  kind: "delete",
+  condition: { kind: "if-match-or-absent", value },
+});
 const read: Action = { kind: "read" };
 const readOf = (versionId: string): Action => ({ kind: "read", versionId });
 const removeOf = (versionId: string): Action => ({ kind: "delete", versionId });
@@ -90,6 +94,12 @@ const ACCEPTED: Readonly<Record<string, readonly Row[]>> = {
     [4, 5, putOver("c", "a"), refused],
     [6, 7, remove, done],
     [8, 9, read, absent],
+  ],
+  "a conditional removal of what has gone already": [
+    [1, 2, put("a"), done],
+    [3, 4, removeIf("a"), done],
+    [5, 6, removeIf("a"), done],
+    [7, 8, read, absent],
   ],
   "one winner of If-None-Match": [
     [1, 9, putNew("a"), done],
@@ -170,6 +180,11 @@ const REJECTED: Readonly<Record<string, readonly Row[]>> = {
     [3, 8, putOver("b", "a"), done],
     [4, 9, putOver("c", "a"), done],
   ],
+  "a conditional removal of another value": [
+    [1, 2, put("b"), done],
+    [3, 4, removeIf("a"), done],
+  ],
+  "a refusal of a conditional removal of nothing": [[1, 2, removeIf("a"), refused]],
   "a refusal that nothing explains": [
     [1, 2, put("a"), done],
     [3, 4, putOver("b", "a"), refused],

@@ -7,7 +7,9 @@
 export type Condition =
   | { readonly kind: "if-none-match" }
   /** The value that must be there. */
-  | { readonly kind: "if-match"; readonly value: string };
+  | { readonly kind: "if-match"; readonly value: string }
+  /** Of DeleteObject over HTTP: where there is nothing, there is nothing to refuse. */
+  | { readonly kind: "if-match-or-absent"; readonly value: string };
 
 export type Action =
   /** PutObject, CopyObject or CompleteMultipartUpload: this value becomes current at one instant. */

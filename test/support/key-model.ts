@@ -79,10 +79,16 @@ export function keyModel({ isVersioned }: { readonly isVersioned: boolean }): Ke
 }
 
 function holds(head: ModelVersion | undefined, condition: Condition | undefined): boolean {
-  if (condition === undefined) return true;
-  return condition.kind === "if-none-match"
-    ? head?.value === undefined
-    : head?.value === condition.value;
+  switch (condition?.kind) {
+    case undefined:
+      return true;
+    case "if-none-match":
+      return head?.value === undefined;
+    case "if-match":
+      return head?.value === condition.value;
+    case "if-match-or-absent":
+      return head?.value === undefined || head.value === condition.value;
+  }
 }
 
 function readHead(state: State, answer: Answer): State | undefined {
