@@ -76,8 +76,8 @@ const chosen = KINDS.filter(({ name }) => positionals.length === 0 || positional
 setUp();
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const lines: string[] = [];
-if (positionals.length === 0) add("check", staticChecks());
-for (const kind of chosen) add(kind.name, runProject(kind));
+if (positionals.length === 0) add("check", staticChecks);
+for (const kind of chosen) add(kind.name, () => runProject(kind));
 say(["", ...lines].join("\n"));
 if (isCi && total.skipped > 0) {
   say(`${total.skipped} skipped tests count as failures here`);
@@ -86,12 +86,15 @@ if (isCi && total.skipped > 0) {
 say(`${total.passed} passed, ${total.failed} failed`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
 
-function add(name: string, counts: Counts): void {
+function add(name: string, run: () => Counts): void {
+  const startedMs = performance.now();
+  const counts = run();
+  const seconds = Math.round((performance.now() - startedMs) / 1000);
   total.passed += counts.passed;
   total.failed += counts.failed;
   total.skipped += counts.skipped;
   lines.push(
-    `${name.padEnd(13)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out`,
+    `${name.padEnd(15)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out, ${seconds} s`,
   );
 }
 
