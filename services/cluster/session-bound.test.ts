@@ -45,6 +45,29 @@ test("what hung on a lost session is closed, and opened again with a new one", a
   expect(await listSessions(metadata)).toEqual([]);
 });
 
+test("a session with which nothing could be opened is ended", async () => {
+  const metadata = new MemoryMetadata();
+  const sessions: Session[] = [];
+  const opened = Promise.withResolvers<void>();
+  const bound = await SessionBound.open({
+    metadata,
+    open: (session) => {
+      sessions.push(session);
+      if (sessions.length === 2) throw new Error("no memory");
+      if (sessions.length === 3) opened.resolve();
+      return { [Symbol.asyncDispose]: async () => undefined };
+    },
+    clock: new SkippingClock(),
+    log: silentLog,
+  });
+  await endSession(metadata, sessions[0]?.id ?? "");
+  await expect(sessions[0]?.renew()).rejects.toThrow(/gone/);
+  await opened.promise;
+  await new Promise(setImmediate);
+  expect((await listSessions(metadata)).map(({ id }) => id)).toEqual([sessions[2]?.id]);
+  await bound[Symbol.asyncDispose]();
+});
+
 test("what cannot do without a session waits for its process to be started again while the index is full", async () => {
   const metadata = new MemoryMetadata({ fault: () => "full" });
   const open = () => ({ [Symbol.asyncDispose]: async () => undefined });

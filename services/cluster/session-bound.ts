@@ -136,7 +136,7 @@ async function begin<Bound extends AsyncDisposable>(
 ): Promise<Opened<Bound> | undefined> {
   try {
     const session = await metadata.session(signal);
-    const bound = open(session, metadata);
+    const bound = await openedWith(session, () => open(session, metadata));
     whenFull?.onChange(false);
     return { session, bound };
   } catch (error) {
@@ -147,5 +147,16 @@ async function begin<Bound extends AsyncDisposable>(
     const bound = open(session, new RemovalsOnly(metadata));
     whenFull.onChange(true);
     return { session, bound };
+  }
+}
+
+/** A session that nothing hangs on is ended: else each try to open would leave one, with its lease kept alive. */
+async function openedWith<Bound>(session: Session, open: () => Bound): Promise<Bound> {
+  try {
+    return open();
+  } catch (error) {
+    // Where that cannot be done, its lease ends it, or its absence.
+    await Promise.allSettled([session[Symbol.asyncDispose]()]);
+    throw error;
   }
 }

@@ -67,7 +67,8 @@ class EtcdWatch {
     const connection = await this.#parts.members.connect("Watch");
     const stream = openWatch(connection);
     const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-    signal.addEventListener("abort", () => end(), { once: true });
+    const onAbort = () => end();
+    signal.addEventListener("abort", onAbort, { once: true });
     stream.on("data", (response: IWatchResponse) => {
       if (!this.#tell(response)) end();
     });
@@ -87,6 +88,8 @@ class EtcdWatch {
     try {
       await ended;
     } finally {
+      // The signal outlives many streams.
+      signal.removeEventListener("abort", onAbort);
       stream.cancel();
     }
   }

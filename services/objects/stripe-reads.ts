@@ -180,8 +180,11 @@ function verdict(extent: Extent, { faults }: TooFewShards): Error {
 }
 
 function isSameGroup(one: PlacementGroup, other: PlacementGroup): boolean {
-  return (
-    one === other ||
-    (one.members.join() === other.members.join() && one.earlier.length === other.earlier.length)
-  );
+  return one === other || askedDisks(one) === askedDisks(other);
+}
+
+/** All that a reader may ask, place by place. */
+function askedDisks({ members, earlier }: PlacementGroup): string {
+  const before = earlier.map(({ index, diskId }) => `${index}:${diskId}`).toSorted();
+  return [...members, ...before].join();
 }
