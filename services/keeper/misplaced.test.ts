@@ -43,6 +43,27 @@ test("a shard that arrived on a disk after its group had left it is found by a s
   expect(await keeper.unreadable()).toEqual([]);
 });
 
+test("a copy stays where its group was while the new place takes none, be it the last one", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 1, groupCount: 1 });
+  const { bench } = keeper;
+  await keeper.store(SMALL);
+  const [left] = bench.disks;
+  if (!left) throw new Error("no disk");
+  const fresh = await bench.add();
+  fresh.before = (step) => {
+    if (step === "put") throw new Error("EIO");
+  };
+  await drain(keeper, left);
+  const job = repairJob(keeper);
+  const { progress } = await keeper.run(job);
+  expect(progress.problemCount).toBe(1);
+  expect(await keeper.unreadable()).toEqual([]);
+  fresh.before = undefined;
+  await keeper.run(job);
+  expect({ left: left.size, fresh: fresh.size }).toEqual({ left: 0, fresh: 1 });
+  expect(await keeper.unreadable()).toEqual([]);
+});
+
 test("a keeper that has not heard of the latest map marks no group that is whole", async () => {
   await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 1 });
   const { bench } = keeper;
