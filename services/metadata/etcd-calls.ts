@@ -1,4 +1,4 @@
-/** Calls as promises: transactions in our own encoding, the rest through the client that etcd3 generates. */
+/** Calls as promises, through the client that etcd3 generates; the paths of those in our own encoding. */
 import type { CallOptions, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
 import type {
   IAlarmRequest,
@@ -25,13 +25,9 @@ interface Requests {
 
 type Callback<Reply> = (error: ServiceError | null, reply: Reply) => void;
 
-export function callTxn(connection: Connection, request: Buffer, options: CallOptions) {
-  return callRaw(connection, "/etcdserverpb.KV/Txn", request, options);
-}
-
-export function callRange(connection: Connection, request: Buffer, options: CallOptions) {
-  return callRaw(connection, "/etcdserverpb.KV/Range", request, options);
-}
+/** Calls of the hot path. */
+export const TXN_PATH = "/etcdserverpb.KV/Txn";
+export const RANGE_PATH = "/etcdserverpb.KV/Range";
 
 export function callGenerated<Method extends keyof Requests>(
   { client, metadata }: Connection,
@@ -86,22 +82,4 @@ export type WatchStream = ClientDuplexStream<
 
 export function openWatch({ client, metadata }: Connection): WatchStream {
   return (client as unknown as { watch(metadata: Metadata): WatchStream }).watch(metadata);
-}
-
-function callRaw(
-  { client, metadata }: Connection,
-  path: string,
-  request: Buffer,
-  options: CallOptions,
-): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    client.makeUnaryRequest(path, asItIs, asItIs, request, metadata, options, (error, reply) => {
-      if (error) reject(error);
-      else resolve(reply as Buffer);
-    });
-  });
-}
-
-function asItIs(bytes: Buffer): Buffer {
-  return bytes;
 }

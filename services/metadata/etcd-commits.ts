@@ -5,7 +5,7 @@
 import type { Clock } from "#lib/clock.ts";
 import { isPureDelete } from "#metadata/commit-rules.ts";
 import { BATCH_COMMITS_MAX, type PendingCommit, takeBatch } from "#metadata/etcd-batch.ts";
-import { callTxn } from "#metadata/etcd-calls.ts";
+import { TXN_PATH } from "#metadata/etcd-calls.ts";
 import { EtcdFailure } from "#metadata/etcd-failure.ts";
 import { Lane } from "#metadata/etcd-lane.ts";
 import type { Members } from "#metadata/etcd-members.ts";
@@ -68,10 +68,10 @@ export class CommitLanes {
       batch.map(({ bytes }) => bytes),
     );
     try {
-      const reply = await members.ask({
+      const reply = await members.askRaw({
         ...LIMITS,
-        service: "KV",
-        send: (connection, options) => callTxn(connection, request, options),
+        path: TXN_PATH,
+        request,
       });
       this.#settle(batch, new Answer(reply));
     } catch (error) {

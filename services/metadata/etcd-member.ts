@@ -4,6 +4,7 @@ import { EtcdAuthenticationFailedError, type IOptions, type Services } from "etc
 import { ConnectionPool } from "etcd3/lib/connection-pool.js";
 import type { Clock } from "#lib/clock.ts";
 import { EtcdFailure, failureOf, needsNewToken } from "#metadata/etcd-failure.ts";
+import { type UnaryCall, UnaryConnection } from "#metadata/etcd-unary.ts";
 
 export interface EtcdAccess {
   readonly tls?: { readonly ca: Buffer; readonly certificate?: Buffer; readonly key?: Buffer };
@@ -15,6 +16,9 @@ export interface Connection {
   readonly client: Client;
   readonly metadata: Metadata;
 }
+
+/** For calls whose requests and answers are bytes, ready to send. */
+export type CallRaw = (call: Omit<UnaryCall, "headers">) => Promise<Buffer>;
 
 export type ServiceName = keyof typeof Services;
 
@@ -47,6 +51,7 @@ export class Member {
   readonly endpoint: string;
   readonly #access: EtcdAccess;
   readonly #clock: Clock;
+  readonly #unary: UnaryConnection;
   #pool: ConnectionPool;
   #suspectUntil = 0;
   #tokenRenewed = Number.NEGATIVE_INFINITY;
@@ -56,6 +61,12 @@ export class Member {
     this.#access = access;
     this.#clock = clock;
     this.#pool = this.#open();
+    this.#unary = new UnaryConnection({
+      endpoint,
+      ...(access.tls && { tls: access.tls }),
+      windowBytes: WINDOW_BYTES,
+      answerBytesMax: ANSWER_BYTES_MAX,
+    });
   }
 
   get isSuspect(): boolean {
@@ -65,20 +76,24 @@ export class Member {
   /** Resolves when a request can be sent at once; whatever fails here was not sent. */
   async connect(service: ServiceName, waitMs: number): Promise<Connection> {
     const deadline = Date.now() + waitMs;
-    let connection: Connection;
-    try {
-      connection = await this.#pool.withConnection(service, (parts) => parts);
-    } catch (error) {
-      this.suspect();
-      // No other member will take a wrong password, and no waiting mends it.
-      const kind = error instanceof EtcdAuthenticationFailedError ? "refused" : "unsent";
-      throw new EtcdFailure(kind, `${this.endpoint}: ${found(error)}`, { cause: error });
-    }
-    const { client, metadata } = connection;
+    const { client, metadata } = await this.#authenticated(service);
     // A member without a leader then says so at once, instead of waiting for one.
     metadata.set("hasleader", "true");
     await this.#becomeReady(client, deadline);
     return { client, metadata };
+  }
+
+  /** As `connect`, for calls of the hot path. */
+  async connectRaw(waitMs: number): Promise<CallRaw> {
+    const deadline = Date.now() + waitMs;
+    const headers = this.#access.user === undefined ? undefined : await this.#token();
+    try {
+      if (!this.#unary.isReady) await this.#unary.ready(Math.max(1, deadline - Date.now()));
+    } catch (error) {
+      this.suspect();
+      throw error;
+    }
+    return (call) => this.#unary.call(headers === undefined ? call : { ...call, headers });
   }
 
   /** What an error of a call says, and what follows for this member. */
@@ -100,6 +115,24 @@ export class Member {
 
   close(): void {
     this.#pool.close();
+    this.#unary.close();
+  }
+
+  async #token(): Promise<Readonly<Record<string, string>>> {
+    const { metadata } = await this.#authenticated("KV");
+    const entries = Object.entries(metadata.getMap());
+    return Object.fromEntries(entries.map(([name, value]) => [name, value.toString()]));
+  }
+
+  async #authenticated(service: ServiceName): Promise<Connection> {
+    try {
+      return await this.#pool.withConnection(service, (parts) => parts);
+    } catch (error) {
+      this.suspect();
+      // No other member will take a wrong password, and no waiting mends it.
+      const kind = error instanceof EtcdAuthenticationFailedError ? "refused" : "unsent";
+      throw new EtcdFailure(kind, `${this.endpoint}: ${found(error)}`, { cause: error });
+    }
   }
 
   /** The token cannot be taken from etcd3's authenticator, so all of it begins anew; once for all calls that had the old one. */

@@ -7,21 +7,31 @@ import type { Clock } from "#lib/clock.ts";
 import type { Random } from "#lib/random.ts";
 import type { EtcdFailure } from "#metadata/etcd-failure.ts";
 import {
+  type CallRaw,
   type Connection,
   type EtcdAccess,
   Member,
   type ServiceName,
 } from "#metadata/etcd-member.ts";
 
-export interface Call<Reply> {
-  readonly service: ServiceName;
+export interface CallLimits {
   /** How long one member's answer is waited for. */
   readonly answerMs: number;
   /** How long a member is looked for that answers, or at least takes the request. */
   readonly totalMs: number;
   /** Whether it may be sent again when its fate is not known. */
   readonly isRepeatable: boolean;
+}
+
+export interface Call<Reply> extends CallLimits {
+  readonly service: ServiceName;
   send(connection: Connection, options: CallOptions): Promise<Reply>;
+}
+
+/** Of the hot path: bytes in our own encoding. */
+export interface RawCall extends CallLimits {
+  readonly path: string;
+  readonly request: Buffer;
 }
 
 /** A connection on one machine or in one data centre takes far less. */
@@ -47,12 +57,31 @@ export class Members {
   }
 
   /** Throws EtcdFailure. */
-  async ask<Reply>(call: Call<Reply>): Promise<Reply> {
+  ask<Reply>(call: Call<Reply>): Promise<Reply> {
+    return this.#ask(call, async (member, waitMs) => {
+      const connection = await member.connect(call.service, waitMs);
+      return await call.send(connection, { deadline: Date.now() + call.answerMs });
+    });
+  }
+
+  /** Throws EtcdFailure. */
+  askRaw(call: RawCall): Promise<Buffer> {
+    return this.#ask(call, async (member, waitMs) => {
+      const send: CallRaw = await member.connectRaw(waitMs);
+      return await send(call);
+    });
+  }
+
+  async #ask<Reply>(
+    call: CallLimits,
+    askOne: (member: Member, waitMs: number) => Promise<Reply>,
+  ): Promise<Reply> {
     const end = this.#clock.monotonic() + call.totalMs;
     for (let attempt = 1; ; attempt += 1) {
       const member = this.#pick();
       try {
-        return await this.#askOne(member, call, end);
+        const leftMs = Math.max(1, end - this.#clock.monotonic());
+        return await askOne(member, Math.min(CONNECT_MS, leftMs));
       } catch (error) {
         const failure = member.learnFrom(error);
         const mayRepeat =
@@ -72,12 +101,6 @@ export class Members {
   close(): void {
     this.#closing.abort(new Error("the store is closed"));
     for (const member of this.#members) member.close();
-  }
-
-  async #askOne<Reply>(member: Member, call: Call<Reply>, end: number): Promise<Reply> {
-    const left = Math.max(1, end - this.#clock.monotonic());
-    const connection = await member.connect(call.service, Math.min(CONNECT_MS, left));
-    return call.send(connection, { deadline: Date.now() + call.answerMs });
   }
 
   /** The preferred one, or the next that has not failed lately; when all have, each in turn. */

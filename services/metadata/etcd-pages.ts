@@ -1,5 +1,5 @@
 /** Pages of a range on etcd, each at one revision, in as many requests as it takes. */
-import { callRange } from "#metadata/etcd-calls.ts";
+import { RANGE_PATH } from "#metadata/etcd-calls.ts";
 import { EtcdFailure } from "#metadata/etcd-failure.ts";
 import { PageEnds } from "#metadata/etcd-page-end.ts";
 import { answered, notCompacted, READ_LIMITS, type ReadParts } from "#metadata/etcd-reads.ts";
@@ -83,10 +83,10 @@ export class Pages {
     const { members, encoder, prefixLength, note } = this.#parts;
     const bytes = encoder.page(request, revision);
     const reply = await answered(
-      members.ask({
+      members.askRaw({
         ...READ_LIMITS,
-        service: "KV",
-        send: (connection, options) => callRange(connection, bytes, options),
+        path: RANGE_PATH,
+        request: bytes,
       }),
     );
     const page = decodePage(reply, prefixLength);

@@ -1,7 +1,7 @@
 /** Linearizable reads that travel together: one read-only transaction of up to 128 keys, all at one revision. */
 
 import type { Clock } from "#lib/clock.ts";
-import { callTxn } from "#metadata/etcd-calls.ts";
+import { TXN_PATH } from "#metadata/etcd-calls.ts";
 import { EtcdFailure } from "#metadata/etcd-failure.ts";
 import { Lane, type LaneItem } from "#metadata/etcd-lane.ts";
 import type { Members } from "#metadata/etcd-members.ts";
@@ -99,10 +99,10 @@ export class Reads {
     const { members, encoder, note } = this.#parts;
     const request = encoder.reads(keys, revision);
     const reply = await answered(
-      members.ask({
+      members.askRaw({
         ...READ_LIMITS,
-        service: "KV",
-        send: (connection, options) => callTxn(connection, request, options),
+        path: TXN_PATH,
+        request,
       }),
     );
     const answer = new Answer(reply);
