@@ -19,7 +19,7 @@ import { ACCESS_KEY, ContainerCluster, SECRET_KEY } from "./container-cluster.ts
 import { Contents } from "./contents.ts";
 import { inflict, type Scene } from "./faults.ts";
 import { planOf, type Step } from "./plan.ts";
-import { heal, readAll, readFromFewest, untilRedundant } from "./settle.ts";
+import { confirmGarbage, heal, readAll, readFromFewest, untilRedundant } from "./settle.ts";
 import { Standstill } from "./standstill.ts";
 import { Tally } from "./tally.ts";
 import { CLIENTS, type Stage, Workload } from "./workload.ts";
@@ -216,6 +216,8 @@ class Campaign {
     tally.redundantSeconds.push(seconds);
     if (left) tally.violated("not healed", `after ${seconds} s: ${JSON.stringify(left)}`);
     log(`whole again after ${seconds.toFixed(0)} s`);
+    const asked = await confirmGarbage(cluster);
+    if (asked !== undefined) log(`confirmed: ${asked}`);
     const at = this.#history.now();
     const gateways = cluster.of("gateway");
     const client = this.#workload.newClient();

@@ -3,6 +3,7 @@
  * version must read through every gateway, and also from the fewest nodes that must suffice.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { GarbageView } from "#admin/node-api.ts";
 import { decodeScrubState, scrubKey } from "#keeper/scrub-state.ts";
 import type { SeededRandom } from "#lib/random.ts";
 import type { EtcdMetadata } from "#metadata/etcd.ts";
@@ -57,6 +58,17 @@ export async function untilRedundant(
     if (seconds * 1000 > REDUNDANT_MS_MAX) return { seconds, left };
     await sleep(LOOK_MS);
   }
+}
+
+/**
+ * After so many crashes a sweep finds more than it may take without asking. Its operator says yes, so that it does remove; what is read
+ * afterwards shows whether that was right. Answers what was asked.
+ */
+export async function confirmGarbage(cluster: ContainerCluster): Promise<string | undefined> {
+  const view = JSON.parse(await cluster.operator("garbage", "status", "--json")) as GarbageView;
+  if (view.state !== "asking") return undefined;
+  await cluster.operator("garbage", "confirm");
+  return view.question?.text;
 }
 
 /** Each key and each version that was acknowledged, through the gateway. */
