@@ -45,6 +45,8 @@ export type Reply =
       readonly checksums: ArrayLike<number>;
       /** Its message holds no other answer. */
       readonly isAlone?: boolean;
+      /** The bytes are not looked at any more. */
+      readonly release?: () => void;
     }
   | { readonly kind: "found"; readonly info: ShardInfo | undefined }
   | { readonly kind: "verdict"; readonly verdict: ShardVerdict }

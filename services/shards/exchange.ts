@@ -12,7 +12,7 @@ import { encodeAnswer, type Reply } from "#shards/answer-wire.ts";
 import { ByteBudget } from "#shards/byte-budget.ts";
 import { Denied, faultOf } from "#shards/faults.ts";
 import { HalfWrittenShards, OutOfTurn } from "#shards/half-written.ts";
-import { Sender } from "#shards/message.ts";
+import { type Outgoing, Sender } from "#shards/message.ts";
 import { freeMessage } from "#shards/message-memory.ts";
 import type { Peer, Refusal } from "#shards/peer.ts";
 import { type PerformParts, perform } from "#shards/perform.ts";
@@ -166,7 +166,9 @@ export class Exchange {
 
   /** `bytes` were admitted for it. An answer with bytes of its own keeps them until the peer has taken it. */
   #answer(id: number, reply: Reply, bytes: number): void {
-    const item = encodeAnswer({ id, reply });
+    const encoded = encodeAnswer({ id, reply });
+    const release = reply.kind === "content" ? reply.release : undefined;
+    const item: Outgoing = release ? { ...encoded, onCopied: release } : encoded;
     if (this.#unreadBytes === 0) this.#takenMs = this.#parts.clock.monotonic();
     this.#unreadBytes += item.bytes;
     this.#budget.take(item.bytes);

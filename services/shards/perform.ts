@@ -1,4 +1,5 @@
 /** One request of a stream, done on the disk that it names. */
+import { BufferPool } from "#lib/buffer-pool.ts";
 import { chunkChecksums } from "#lib/crc32c.ts";
 import type { Reply } from "#shards/answer-wire.ts";
 import type { HalfWrittenShards } from "#shards/half-written.ts";
@@ -21,6 +22,12 @@ const PAGE_BYTES_MAX = 2 * 1024 * 1024;
 const REMOVALS_MAX = 10_000;
 /** Of an info beside what its seal says of the object. */
 const INFO_BYTES = 256;
+
+/** Read into memory that is used again; smaller reads are cheaper without. */
+const POOLED_BYTES_MIN = 64 * 1024;
+/** Waiting for their next use, of all streams. */
+const FREE_BYTES_MAX = 16 * 1024 * 1024;
+const pool = new BufferPool(FREE_BYTES_MAX);
 
 const DONE: Reply = { kind: "done" };
 
@@ -86,9 +93,11 @@ async function performOnDisk(
     case "read": {
       const { id, offset, length } = question;
       if (length > BLOCK_BYTES_MAX) throw new RangeError(`A read of ${length} bytes`);
-      const bytes = await store.read(id, { offset, length }, { signal });
+      // When a read fails, who knows what still writes into its memory: it is left to V8.
+      const into = length < POOLED_BYTES_MIN ? undefined : pool.take(length);
+      const bytes = await store.read(id, { offset, length }, { signal, ...(into && { into }) });
       const checksums = chunkChecksums([bytes], bytes.length, CHUNK_BYTES);
-      return { kind: "content", bytes, checksums };
+      return { kind: "content", bytes, checksums, ...(into && { release: () => pool.give(into) }) };
     }
     case "stat":
       return { kind: "found", info: await store.stat(question.id, signal) };
