@@ -1,7 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { rounds } from "#lib/testing/rounds.ts";
-import { openLayer } from "#objects/testing/open-layer.ts";
+import { TestBody } from "#objects/testing/memory-data-plane.ts";
+import { ATTRIBUTES, openLayer } from "#objects/testing/open-layer.ts";
 import { step, Twins } from "#objects/testing/twins.ts";
 
 describe("versions", () => {
@@ -17,5 +18,44 @@ describe("versions", () => {
       },
     );
     await expect(fc.assert(property, { numRuns: rounds(100) })).resolves.toBeUndefined();
+  });
+});
+
+describe("a version that becomes current while it is looked for", () => {
+  /** Three versions of a key, newest first; the newest is removed when the next one is looked for among the older ones. */
+  async function threeVersions() {
+    const { layer, store, makeBucket, signal } = await openLayer();
+    const bucket = await makeBucket("bucket", "enabled");
+    const ids: string[] = [];
+    for (const text of ["one", "two", "three"]) {
+      const body = new TestBody(text);
+      const put = await layer.put({ bucket, key: "k", body, attributes: ATTRIBUTES, signal });
+      if (put.kind === "stored") ids.unshift(put.version.versionId);
+    }
+    const of = (versionId: string | undefined) => ({ bucket, key: "k", versionId, signal });
+    const remove = (versionId: string | undefined) =>
+      layer.remove({ ...of(versionId), ownerId: "me" });
+    const get = store.get.bind(store);
+    store.get = async (key, abort) => {
+      store.get = get;
+      await remove(ids[0]);
+      return get(key, abort);
+    };
+    return { layer, ids, of, remove };
+  }
+
+  test("is removed when that was asked for", async () => {
+    const { layer, ids, of, remove } = await threeVersions();
+    await remove(ids[1]);
+    expect(await layer.find(of(ids[1]))).toBeUndefined();
+    expect((await layer.find(of(undefined)))?.versionId).toBe(ids[2]);
+  });
+
+  test("is changed when that was asked for", async () => {
+    const { layer, ids, of } = await threeVersions();
+    const change = () => ({ tags: [{ key: "colour", value: "red" }] });
+    const updated = await layer.update({ ...of(ids[1]), change });
+    expect(updated.kind).toBe("updated");
+    expect((await layer.find(of(undefined)))?.tags).toEqual([{ key: "colour", value: "red" }]);
   });
 });

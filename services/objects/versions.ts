@@ -13,7 +13,7 @@ import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { decodeVersion, type VersionRecord } from "#metadata/record-version.ts";
 import type { BucketRemoval } from "#objects/bucket-removal.ts";
 import type { Commits, Step } from "#objects/commits.ts";
-import { headOf, type KeyView, type Older, readOlder } from "#objects/key-view.ts";
+import { type Head, headOf, type KeyView, type Older, readOlder } from "#objects/key-view.ts";
 import { markerVersion } from "#objects/new-version.ts";
 import type { ObjectLayer } from "#objects/object-layer.ts";
 import {
@@ -91,6 +91,7 @@ export class Versions {
         const view = await this.#removal.writableKey(bucket, key, signal);
         if (view === "gone") return { kind: "done", value: { kind: "no-such-bucket" } };
         const place = await this.#place(view, versionId, signal);
+        if (place === "moved") return { kind: "retry" };
         if (place === undefined || place.version.isDeleteMarker) {
           return { kind: "done", value: { kind: "missing" } };
         }
@@ -157,12 +158,16 @@ export class Versions {
     }
   }
 
-  /** The version meant, as it stands below the view. Changed meanwhile: the commit's compare finds out. */
+  /**
+   * The version meant, as it stands below the view. Changed meanwhile: the commit's compare finds out. But that it is not there
+   * ends the request without a commit, so it must be true of one moment: a removed head lets the next version take its place,
+   * and that one is then found neither as the head that the view shows nor among the older ones.
+   */
   async #place(
     view: KeyView,
     versionId: string | undefined,
     signal: AbortSignal,
-  ): Promise<Older | undefined> {
+  ): Promise<Older | undefined | "moved"> {
     const { bucketId, key, head } = view;
     if (head === undefined) return undefined;
     if (versionId === undefined || head.version.versionId === versionId) return head;
@@ -170,7 +175,13 @@ export class Versions {
       versionId === NULL_VERSION ? head.version.nullSequence : parseId(versionId)?.order;
     if (sequence === undefined || sequence === 0) return undefined;
     const older = await readOlder(this.#store, { bucketId, key, sequence }, signal);
-    return older?.version.versionId === versionId ? older : undefined;
+    if (older?.version.versionId === versionId) return older;
+    return (await this.#isAsSeen(head, signal)) ? undefined : "moved";
+  }
+
+  async #isAsSeen({ entry }: Head, signal: AbortSignal): Promise<boolean> {
+    const now = await this.#store.get(entry.key, signal);
+    return now?.revision === entry.revision;
   }
 
   async #removeCurrent(view: KeyView, request: Remove): Promise<Step<Removal>> {
@@ -205,6 +216,7 @@ export class Versions {
 
   async #removeVersion(view: KeyView, request: Remove, versionId: string): Promise<Step<Removal>> {
     const place = await this.#place(view, versionId, request.signal);
+    if (place === "moved") return { kind: "retry" };
     request.precondition?.(place?.version.isDeleteMarker ? undefined : place?.version);
     const deleteMarker = place?.version.isDeleteMarker ?? false;
     const value: Removal = { kind: "removed", versionId, deleteMarker };
