@@ -70,8 +70,12 @@ test("a session with which nothing could be opened is ended", async () => {
 
 test("what cannot do without a session waits for its process to be started again while the index is full", async () => {
   const metadata = new MemoryMetadata({ fault: () => "full" });
-  const open = () => ({ [Symbol.asyncDispose]: async () => undefined });
-  const opening = SessionBound.open({ metadata, open, clock: systemClock, log: silentLog });
+  const opening = SessionBound.open({
+    metadata,
+    open: () => ({ [Symbol.asyncDispose]: async () => undefined }),
+    clock: systemClock,
+    log: silentLog,
+  });
   await expect(opening).rejects.toThrow(MetadataFull);
 });
 

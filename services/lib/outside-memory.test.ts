@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
 
 test("the young generation is collected once for every 16 MiB that moved", async () => {
-  const gc = vi.fn();
+  const gc = vi.fn<(options: object) => void>();
   vi.stubGlobal("gc", gc);
   vi.resetModules();
   const { noteMoved } = await import("#lib/outside-memory.ts");

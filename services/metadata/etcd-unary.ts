@@ -36,10 +36,10 @@ const FRAME_BYTES = 5;
 
 /** As grpc-js fails, so that one place reads both: `code` and `details` are etcd's own words where it answered. */
 class CallFailure extends Error {
-  readonly code: status;
+  readonly code: number;
   readonly details: string;
 
-  constructor(code: status, details: string) {
+  constructor(code: number, details: string) {
     super(details);
     this.code = code;
     this.details = details;

@@ -15,7 +15,7 @@ test("streams that end leave nothing behind at the signal of the watch", async (
     if (streams === 50) stop.abort();
     return { client: { watch: () => new EndingStream() }, member: { suspect: () => undefined } };
   };
-  const clock: Pick<Clock, "sleep"> = { sleep: async () => void (await setImmediate()) };
+  const clock: Pick<Clock, "sleep"> = { sleep: () => setImmediate() };
   const parts = { members: { connect }, clock, prefix: Buffer.alloc(0), revision: () => 1 };
   for await (const _ of watchEtcd(parts as unknown as WatchParts, Buffer.from("a"), stop.signal));
   expect(streams).toBe(50);

@@ -21,29 +21,32 @@ describe("versions", () => {
   });
 });
 
-describe("a version that becomes current while it is looked for", () => {
-  /** Three versions of a key, newest first; the newest is removed when the next one is looked for among the older ones. */
-  async function threeVersions() {
-    const { layer, store, makeBucket, signal } = await openLayer();
-    const bucket = await makeBucket("bucket", "enabled");
-    const ids: string[] = [];
-    for (const text of ["one", "two", "three"]) {
-      const body = new TestBody(text);
-      const put = await layer.put({ bucket, key: "k", body, attributes: ATTRIBUTES, signal });
-      if (put.kind === "stored") ids.unshift(put.version.versionId);
-    }
-    const of = (versionId: string | undefined) => ({ bucket, key: "k", versionId, signal });
-    const remove = (versionId: string | undefined) =>
-      layer.remove({ ...of(versionId), ownerId: "me" });
-    const get = store.get.bind(store);
-    store.get = async (key, abort) => {
-      store.get = get;
-      await remove(ids[0]);
-      return get(key, abort);
-    };
-    return { layer, ids, of, remove };
+/** Three versions of a key, newest first; the newest is removed when the next one is looked for among the older ones. */
+async function threeVersions() {
+  const opened = await openLayer();
+  const { layer, store, signal } = opened;
+  const bucket = await opened.makeBucket("bucket", "enabled");
+  const ids: string[] = [];
+  for (const text of ["one", "two", "three"]) {
+    const body = new TestBody(text);
+    const put = await layer.put({ bucket, key: "k", body, attributes: ATTRIBUTES, signal });
+    if (put.kind === "stored") ids.unshift(put.version.versionId);
   }
+  const of = (versionId: string | undefined) => ({ bucket, key: "k", versionId, signal });
+  const remove = (versionId: string | undefined) =>
+    layer.remove({ ...of(versionId), ownerId: "me" });
+  const get = store.get.bind(store);
+  store.get = async (key, abort) => {
+    store.get = get;
+    await remove(ids[0]);
+    return get(key, abort);
+  };
+  return { layer, ids, of, remove };
+}
 
+const RED = { tags: [{ key: "colour", value: "red" }] };
+
+describe("a version that becomes current while it is looked for", () => {
   test("is removed when that was asked for", async () => {
     const { layer, ids, of, remove } = await threeVersions();
     await remove(ids[1]);
@@ -53,9 +56,8 @@ describe("a version that becomes current while it is looked for", () => {
 
   test("is changed when that was asked for", async () => {
     const { layer, ids, of } = await threeVersions();
-    const change = () => ({ tags: [{ key: "colour", value: "red" }] });
-    const updated = await layer.update({ ...of(ids[1]), change });
+    const updated = await layer.update({ ...of(ids[1]), change: () => RED });
     expect(updated.kind).toBe("updated");
-    expect((await layer.find(of(undefined)))?.tags).toEqual([{ key: "colour", value: "red" }]);
+    expect((await layer.find(of(undefined)))?.tags).toEqual(RED.tags);
   });
 });
