@@ -117,7 +117,7 @@ test("a process that is too busy keeps its connections while no processor is idl
   idle = 0.1;
   for (let round = 0; round < 6; round++) report();
   expect(busy.told).toEqual([]);
-  idle = 0.5;
+  idle = 1;
   report();
   report();
   expect(busy.told).toEqual([{ kind: "shed", connections: 6 }]);
