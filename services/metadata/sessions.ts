@@ -11,6 +11,7 @@ import { type Random, systemRandom } from "#lib/random.ts";
 import { afterKey, afterPrefix, asBuffer } from "#metadata/keys.ts";
 import {
   COMMIT_OPERATIONS_MAX,
+  type CommitOutcome,
   type Expectation,
   type MetadataStore,
   type Put,
@@ -140,11 +141,12 @@ class StoredSession implements Session {
 
   publishLowWater(sequence: number, signal?: AbortSignal): Promise<void> {
     return this.#inTurn(async () => {
-      const put = [{ key: settledKey(this.id), value: markOf(sequence) }];
-      const outcome = await this.#commitAt(this.#expectation.revision, put, signal);
-      if (outcome.kind === "conflict") {
-        const isGone = outcome.current[0] === undefined;
-        throw this.#ended("publish the low-water mark of", isGone);
+      for (;;) {
+        const outcome = await this.#publishOnce(sequence, signal);
+        if (outcome.kind === "committed") return;
+        const [session] = outcome.current;
+        if (session?.revision === this.#expectation.revision) continue;
+        throw this.#ended("publish the low-water mark of", session === undefined);
       }
     });
   }
@@ -153,8 +155,22 @@ class StoredSession implements Session {
     await this.#inTurn(() => endSession(this.#store, this.id));
   }
 
-  #commitAt(revision: number, put: readonly Put[], signal: AbortSignal | undefined) {
-    const expect = [{ key: this.#key, revision }];
+  /** Compares the mark as well: an earlier one whose commit arrives late would stand for good, as nothing publishes the same twice. */
+  async #publishOnce(sequence: number, signal: AbortSignal | undefined): Promise<CommitOutcome> {
+    const key = settledKey(this.id);
+    const before = await this.#store.get(key, signal);
+    const put = [{ key, value: markOf(sequence) }];
+    const mark = { key, revision: before?.revision ?? 0 };
+    return this.#commitAt(this.#expectation.revision, put, signal, [mark]);
+  }
+
+  #commitAt(
+    revision: number,
+    put: readonly Put[],
+    signal: AbortSignal | undefined,
+    more: readonly Expectation[] = [],
+  ): Promise<CommitOutcome> {
+    const expect = [{ key: this.#key, revision }, ...more];
     return this.#store.commit({ expect, put, remove: [], isEssential: true }, signal);
   }
 
