@@ -399,7 +399,7 @@ describe("signatures", () => {
       [{ headers: { ...good.headers, "x-amz-meta-more": "1" } }, "403 AccessDenied"],
       [{ headers: { ...good.headers, host: "127.0.0.1" } }, "403 SignatureDoesNotMatch"],
       [
-        { headers: { ...good.headers, "x-amz-date": laterDate(good) } },
+        { headers: { ...good.headers, "x-amz-date": otherDate(good) } },
         "403 SignatureDoesNotMatch",
       ],
     ];
@@ -595,10 +595,11 @@ function copyPart(headers: Record<string, string>): RawRequest {
 }
 
 /** A minute after the one that was signed. */
-function laterDate({ headers }: RawRequest): string {
+/** Less than a minute away, whatever the time is. */
+function otherDate({ headers }: RawRequest): string {
   const date = headers?.["x-amz-date"] ?? "";
-  const minute = (Number(date.slice(11, 13)) + 1) % 60;
-  return date.slice(0, 11) + String(minute).padStart(2, "0") + date.slice(13);
+  const second = (Number(date.slice(13, 15)) + 1) % 60;
+  return date.slice(0, 13) + String(second).padStart(2, "0") + date.slice(15);
 }
 
 async function sendForm(form: {
