@@ -594,7 +594,6 @@ function copyPart(headers: Record<string, string>): RawRequest {
   };
 }
 
-/** A minute after the one that was signed. */
 /** Less than a minute away, whatever the time is. */
 function otherDate({ headers }: RawRequest): string {
   const date = headers?.["x-amz-date"] ?? "";
