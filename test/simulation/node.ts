@@ -112,13 +112,18 @@ export class DiskNode extends Node {
   async start(): Promise<void> {
     for (;;) {
       if (!this.process.isAlive) this.process = new Process(this.world, this.name);
+      const killed = Promise.withResolvers<void>();
+      const forget = this.process.onDeath(() => killed.resolve());
       try {
-        await this.#open();
+        // Killed meanwhile, it opens nothing any more; whatever struck it starts it again.
+        await Promise.race([this.#open(), killed.promise]);
         return;
       } catch {
         // Its disk fails just now: whoever watches over it starts it again.
         this.crash();
         await this.world.sleep(START_AGAIN_MS, "start again");
+      } finally {
+        forget();
       }
     }
   }
