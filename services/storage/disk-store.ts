@@ -131,7 +131,9 @@ export class DiskStore implements ShardStore {
     options: { signal: AbortSignal; forRepair?: boolean },
   ): Promise<void> {
     const writer = () => new DiskShardWriter(this.#writerParts, id, options);
-    if (await writer().put(content.block, content.seal)) return;
+    // Repair writes where a bad shard may be, and would write its bytes twice.
+    const isNew = options.forRepair !== true;
+    if (isNew && (await writer().put(content.block, content.seal))) return;
     await writer().putOver(content.block, content.seal);
   }
 
