@@ -67,13 +67,7 @@ test("a copy stays where its group was while the new place takes none, be it the
 test("a keeper that has not heard of the latest map marks no group that is whole", async () => {
   await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 1 });
   const { bench } = keeper;
-  await keeper.store(SMALL);
-  await using deaf = await deafMap(keeper);
-  const [left] = bench.disks;
-  if (!left) throw new Error("no disk");
-  await bench.add();
-  await drain(keeper, left);
-  await keeper.run(repairJob(keeper));
+  await using deaf = await deafToDrain(keeper);
   await bench.data.quiesce();
   await keeper.run(garbageJob(keeper, deaf));
   expect(await keys(keeper, DIRTY_MARKS)).toBe(0);
@@ -82,13 +76,7 @@ test("a keeper that has not heard of the latest map marks no group that is whole
 test("a keeper that has not heard of the latest map takes trash from where it lies by now", async () => {
   await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3, groupCount: 1 });
   const { bench } = keeper;
-  await keeper.store(SMALL);
-  await using deaf = await deafMap(keeper);
-  const [left] = bench.disks;
-  if (!left) throw new Error("no disk");
-  await bench.add();
-  await drain(keeper, left);
-  await keeper.run(repairJob(keeper));
+  await using deaf = await deafToDrain(keeper);
   const names = [...keeper.stored.keys()];
   for (const name of names) await keeper.trash(name, 0);
   const { stores, metadata, classes } = bench;
@@ -152,6 +140,19 @@ async function* silence(_prefix: Uint8Array, signal: AbortSignal) {
     signal.addEventListener("abort", resolve, { once: true });
   });
   yield* [];
+}
+
+/** What a keeper knows that has not heard of it when a disk was drained, and its shards moved. */
+async function deafToDrain(keeper: KeeperBench): Promise<CurrentMap> {
+  const { bench } = keeper;
+  await keeper.store(SMALL);
+  const deaf = await deafMap(keeper);
+  const [left] = bench.disks;
+  if (!left) throw new Error("no disk");
+  await bench.add();
+  await drain(keeper, left);
+  await keeper.run(repairJob(keeper));
+  return deaf;
 }
 
 /** All its places go to others. */
