@@ -380,6 +380,12 @@ test("scrub reads every disk, also when the first is due again before the last h
   ]);
 });
 
+test("scrub looks for a disk that is due no less often than one may be", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3 });
+  expect(scrubJob(keeper, 30_000).everyMs).toBe(30_000);
+  expect(scrubJob(keeper, 24 * 60 * 60_000).everyMs).toBeLessThan(60 * 60_000);
+});
+
 function cannotTell(step: DiskStep): void {
   if (step === "stat") throw new Error("EIO");
 }

@@ -18,7 +18,8 @@ import type { MetadataStore, Put } from "#metadata/metadata-store.ts";
 import { encodeSuspicion, suspicionKey } from "#objects/suspicions.ts";
 import type { ShardInfo, ShardStore } from "#shards/shard-store.ts";
 
-const EVERY_MS = 10 * 60_000;
+/** How often it looks whether a disk is due. */
+const EVERY_MS_MAX = 10 * 60_000;
 /** From one round's beginning to the next; and half of that is how long all disks together may take. */
 export const SCRUB_ROUND_MS = 10 * 24 * 60 * 60_000;
 const BYTES_PER_SECOND_MIN = 4 * 1024 * 1024;
@@ -44,12 +45,13 @@ interface Turn {
 
 export class ScrubJob implements Job {
   readonly name = "scrub";
-  readonly everyMs = EVERY_MS;
+  readonly everyMs: number;
   readonly #parts: ScrubParts;
   #turn: Turn | undefined;
 
   constructor(parts: ScrubParts) {
     this.#parts = parts;
+    this.everyMs = Math.min(EVERY_MS_MAX, parts.roundMs);
   }
 
   async step(context: JobContext): Promise<StepOutcome> {

@@ -38,6 +38,8 @@ export interface RawCall extends CallLimits {
 const CONNECT_MS = 1_500;
 /** Between two rounds over all members. */
 const PAUSE_MS = 100;
+/** Less is too little to try once more. */
+const ATTEMPT_MS_MIN = 50;
 
 export class Members {
   readonly #members: readonly Member[];
@@ -77,16 +79,20 @@ export class Members {
     askOne: (member: Member, waitMs: number) => Promise<Reply>,
   ): Promise<Reply> {
     const end = this.#clock.monotonic() + call.totalMs;
+    let failed: EtcdFailure | undefined;
     for (let attempt = 1; ; attempt += 1) {
+      const leftMs = Math.max(1, end - this.#clock.monotonic());
+      // That there was no time says less than why there is none left.
+      if (failed && leftMs < ATTEMPT_MS_MIN) throw failed;
       const member = this.#pick();
       try {
-        const leftMs = Math.max(1, end - this.#clock.monotonic());
         return await askOne(member, Math.min(CONNECT_MS, leftMs));
       } catch (error) {
         const failure = member.learnFrom(error);
         const mayRepeat =
           failure.kind === "unsent" || (failure.kind === "unknown" && call.isRepeatable);
         if (!mayRepeat || this.#clock.monotonic() >= end) throw failure;
+        failed = failure;
         if (attempt % this.#members.length === 0) await this.#pause(failure);
       }
     }

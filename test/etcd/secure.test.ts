@@ -46,9 +46,14 @@ describe.skipIf(!hasEtcd || !isInstalled("openssl"))("an etcd with certificates"
     );
   });
 
-  test("is not believed when its own certificate is of another authority", async () => {
+  test("is not believed when its own certificate is of another authority, which is said", async () => {
     const tls = { ...(await withCertificate()), ca: await pem("stranger.crt") };
-    await expect(etcd.open({ tls })).rejects.toThrow("Cannot use");
+    const opened = etcd.open({ tls });
+    await expect(opened).rejects.toThrow("Cannot use");
+    await expect(opened).rejects.toHaveProperty(
+      "cause.message",
+      expect.stringMatching("certificate"),
+    );
   });
 
   test("is not spoken to in plain text when there are certificates for it", async () => {

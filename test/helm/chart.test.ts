@@ -197,6 +197,18 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
       }
     });
 
+    // Whose issuer has its own name counts as self-signed, and nobody believes it.
+    test("each certificate that it makes is its authority's, under another name", () => {
+      for (const { kind, metadata, data } of rendered) {
+        const { "ca.crt": ca = "", "tls.crt": made } = (data ?? {}) as Record<string, string>;
+        if (kind !== "Secret" || made === undefined || ca === "") continue;
+        const authority = new X509Certificate(Buffer.from(ca, "base64"));
+        const certificate = new X509Certificate(Buffer.from(made, "base64"));
+        expect(certificate.subject, `of ${metadata.name}`).not.toBe(certificate.issuer);
+        expect(certificate.verify(authority.publicKey), `of ${metadata.name}`).toBe(true);
+      }
+    });
+
     test("our processes take the settings that they are given", async () => {
       for (const { role, spec } of podsOf(rendered)) {
         if (!OURS.includes(role)) continue;
