@@ -1,12 +1,12 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { GarbageJob } from "#keeper/garbage.ts";
-import { confirmGarbage } from "#keeper/garbage-question.ts";
+import { confirmGarbage, GARBAGE_QUESTION_KEY } from "#keeper/garbage-question.ts";
 import { GARBAGE_KEY } from "#keeper/garbage-state.ts";
 import { armGarbage, disarmGarbage } from "#keeper/identity.ts";
 import { IndexHistory } from "#keeper/index-history.ts";
 import { MISSED, missedPut } from "#keeper/missed.ts";
-import { KeeperBench } from "#keeper/testing/keeper-bench.ts";
+import { KeeperBench, type StoredWrite } from "#keeper/testing/keeper-bench.ts";
 import { TrashJob } from "#keeper/trash.ts";
 import { systemClock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
@@ -16,6 +16,7 @@ import { endSession } from "#metadata/sessions.ts";
 import type { RunningDataPlane } from "#objects/create-data-plane.ts";
 import type { WrittenExtents } from "#objects/data-plane.ts";
 import { CLUSTER } from "#objects/testing/data-plane-bench.ts";
+import type { MemoryDisk } from "#objects/testing/memory-disk.ts";
 import { DIRTY_MARKS } from "#placement/placement-record.ts";
 
 const SMALL = 500;
@@ -248,6 +249,26 @@ describe("garbage collection", () => {
     expect(await keeper.unreadable()).toEqual([]);
   });
 
+  test("what removals left on a disk that was away goes unasked, however much it is", async () => {
+    await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3 });
+    const { bench } = keeper;
+    const job = garbageJob(keeper);
+    await keeper.run(job);
+    await keeper.store(SMALL);
+    const [away, other] = await trashedWithoutDisk(keeper, 100);
+    expect(bench.shards).toBe(103);
+    // Others may be on a disk that is not there: then it is more than leftovers.
+    bench.stores.delete(other.diskId);
+    await expect(keeper.run(job)).rejects.toThrow(/100 of 101 writes/);
+    expect(away.size).toBe(101);
+    bench.stores.set(other.diskId, other);
+    await bench.metadata.commit({ expect: [], put: [], remove: [GARBAGE_QUESTION_KEY] });
+    await keeper.run(job);
+    expect(bench.shards).toBe(3);
+    expect(await keeper.unreadable()).toEqual([]);
+    expect((await bench.metadata.range({ ...MISSED, limit: 9 })).entries).toEqual([]);
+  });
+
   test("forgets a missed disk only once its list was read to the end", async () => {
     await using keeper = await KeeperBench.open({ codec: "replica-3", disks: 3 });
     const { bench } = keeper;
@@ -262,6 +283,26 @@ describe("garbage collection", () => {
     expect(await bench.metadata.get(GARBAGE_KEY)).toBeDefined();
   });
 });
+
+/** Answers the disk that was away meanwhile and has them all still, and another; the writer is gone. */
+async function trashedWithoutDisk(
+  keeper: KeeperBench,
+  count: number,
+): Promise<[MemoryDisk, MemoryDisk]> {
+  const { bench } = keeper;
+  const gone: StoredWrite[] = [];
+  for (let at = 0; at < count; at++) gone.push(await keeper.store(SMALL));
+  const [away, other] = bench.disks;
+  if (!away || !other) throw new Error("no disk");
+  bench.stores.delete(away.diskId);
+  for (const { extents } of gone) {
+    await keeper.trash(Buffer.from(extents[0]?.writeId ?? []).toString("hex"), 0);
+  }
+  await keeper.run(trashJob(keeper));
+  bench.stores.set(away.diskId, away);
+  await endSession(bench.metadata, bench.session.id);
+  return [away, other];
+}
 
 type Act = "write" | "commit" | "crash" | "delete" | "empty" | "sweep" | "pass";
 const ACTS = fc.constantFrom<Act>(
@@ -385,12 +426,13 @@ class World {
 }
 
 function garbageJob(keeper: KeeperBench, clusterId = CLUSTER, history?: IndexHistory): GarbageJob {
-  const { stores, map, metadata } = keeper.bench;
+  const { stores, map, metadata, classes } = keeper.bench;
   const { references } = keeper;
   return new GarbageJob({
     stores,
     map,
     metadata,
+    classes,
     references,
     clusterId,
     history,

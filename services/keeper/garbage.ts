@@ -14,7 +14,8 @@
  *
  * Against an index that is not the right one, or lost its latest changes: it acts only with the cluster's identity,
  * not after a restore, and stops to ask when one sweep would take more than a hundredth, or when an index that was
- * never swept names less than half of what the disks hold.
+ * never swept names less than half of what the disks hold. Leftovers of removals that a disk missed do not count: they are
+ * many after a day without it, and fewer than any write that was acknowledged (Sweep.takeLeftovers).
  */
 import {
   decodeGarbageQuestion,
@@ -34,12 +35,13 @@ import { MISSED, missedDisk, missedPut } from "#keeper/missed.ts";
 import { Pace } from "#keeper/pace.ts";
 import { IndexWentBack } from "#keeper/removal-terms.ts";
 import { PLAIN_REMOVALS, type Removals } from "#keeper/removals.ts";
-import { Sweep, type SweepVerdict } from "#keeper/sweep.ts";
+import { type ShardsByDisk, Sweep, type SweepVerdict } from "#keeper/sweep.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Entry, MetadataStore } from "#metadata/metadata-store.ts";
 import { listSessions, type SessionState } from "#metadata/sessions.ts";
 import type { WriteName } from "#objects/references.ts";
+import type { StorageClasses } from "#objects/storage-classes.ts";
 import type { CurrentMap } from "#placement/current-map.ts";
 import { DIRTY_MARK, dirtyKey } from "#placement/placement-record.ts";
 import type { ShardStore } from "#shards/shard-store.ts";
@@ -66,6 +68,7 @@ export interface GarbageParts {
   readonly stores: ReadonlyMap<string, ShardStore>;
   readonly map: CurrentMap;
   readonly clusterId: string;
+  readonly classes: StorageClasses;
   readonly references: { isReferenced(write: WriteName, signal: AbortSignal): Promise<boolean> };
   readonly clock: Clock;
   readonly log: Logger;
@@ -85,6 +88,8 @@ interface Round {
   readonly question: Entry | undefined;
   /** Marks that were there before, of disks that are back. */
   readonly missed: readonly Entry[];
+  /** Disks of which not all could be removed so far. */
+  readonly away: Set<string>;
 }
 
 export class GarbageJob implements Job {
@@ -114,7 +119,9 @@ export class GarbageJob implements Job {
       this.#round ??= await this.#begin(context);
       if (!this.#round) return "done";
       const { sweep } = this.#round;
-      if ((await sweep.step(context)) === "more") return "more";
+      const outcome = await sweep.step(context);
+      await this.#removeShards(sweep.takeLeftovers(), this.#round, context);
+      if (outcome === "more") return "more";
       await this.#finish(this.#round, context);
     } catch (error) {
       // A broken sweep is worth nothing: partial is not the same as unreferenced.
@@ -159,7 +166,16 @@ export class GarbageJob implements Job {
     // By an old map every write would seem to lack shards, and to have some where none belong.
     await map.refresh(signal);
     const sweep = new Sweep({ ...this.#parts, pace: this.#pace }, { state, isFull });
-    return { sweep, isFull, isFirst: !entry, seen, state: entry, question, missed };
+    return {
+      sweep,
+      isFull,
+      isFirst: !entry,
+      seen,
+      state: entry,
+      question,
+      missed,
+      away: new Set(),
+    };
   }
 
   async #finish(round: Round, context: JobContext): Promise<void> {
@@ -172,7 +188,7 @@ export class GarbageJob implements Job {
       log.error({ doomed: verdict.doomed.length, writes: verdict.writes }, objection);
       throw new Error(objection);
     }
-    const away = await this.#remove(verdict, context);
+    const away = await this.#remove(verdict, round, context);
     this.#isFullWanted = false;
     this.#hasSwept = true;
     const now = clock.now();
@@ -250,18 +266,35 @@ export class GarbageJob implements Job {
   }
 
   /** Answers the disks whose shards could not all be seen or removed. */
-  async #remove(verdict: SweepVerdict, { signal, progress }: JobContext): Promise<Set<string>> {
+  async #remove(
+    verdict: SweepVerdict,
+    round: Round,
+    context: JobContext,
+  ): Promise<ReadonlySet<string>> {
     const { stores, map, log } = this.#parts;
-    const away = new Set(verdict.unlisted);
-    for (const { id, state } of map.map.disks) {
-      if (state !== "gone" && !stores.has(id)) away.add(id);
+    await this.#removeShards(verdict.byDisk, round, context);
+    if (verdict.doomed.length > 0) {
+      log.info({ writes: verdict.doomed.length, of: verdict.writes }, "garbage removed");
     }
+    const absent = map.map.disks.filter(({ id, state }) => state !== "gone" && !stores.has(id));
+    return new Set([...round.away, ...verdict.unlisted, ...absent.map(({ id }) => id)]);
+  }
+
+  async #removeShards(
+    byDisk: ShardsByDisk,
+    { away }: Round,
+    { signal, progress }: JobContext,
+  ): Promise<void> {
+    const { stores } = this.#parts;
     const mayStill = async () => (await this.#whyDisarmed(signal)) === undefined;
-    for (const [diskId, ids] of verdict.byDisk) {
+    for (const [diskId, ids] of byDisk) {
       for (let start = 0; start < ids.length; start += REMOVE_BATCH) {
         const batch = ids.slice(start, start + REMOVE_BATCH);
         const store = stores.get(diskId);
-        if (!store) break;
+        if (!store) {
+          away.add(diskId);
+          break;
+        }
         let isArmed = true;
         try {
           isArmed = await this.#removals.remove({ store, ids: batch, mayStill, signal });
@@ -275,10 +308,6 @@ export class GarbageJob implements Job {
         if (!isArmed) await this.#assertArmed(signal);
       }
     }
-    if (verdict.doomed.length > 0) {
-      log.info({ writes: verdict.doomed.length, of: verdict.writes }, "garbage removed");
-    }
-    return away;
   }
 }
 

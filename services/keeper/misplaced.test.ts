@@ -174,8 +174,9 @@ function repairJob(keeper: KeeperBench): Job {
 }
 
 function garbageJob(keeper: KeeperBench, map: CurrentMap): Job {
-  const { stores, metadata } = keeper.bench;
-  const parts = { stores, map, metadata, references: keeper.references, clusterId: CLUSTER };
+  const { stores, metadata, classes } = keeper.bench;
+  const { references } = keeper;
+  const parts = { stores, map, metadata, classes, references, clusterId: CLUSTER };
   return new GarbageJob({ ...parts, clock: systemClock, log: silentLog });
 }
 

@@ -149,8 +149,9 @@ function repairJob(keeper: KeeperBench): RepairJob {
 }
 
 function garbageJob(keeper: KeeperBench): GarbageJob {
-  const { stores, metadata, map } = keeper.bench;
-  const parts = { stores, map, metadata, references: keeper.references, clusterId: CLUSTER };
+  const { stores, metadata, map, classes } = keeper.bench;
+  const { references } = keeper;
+  const parts = { stores, map, metadata, classes, references, clusterId: CLUSTER };
   return new GarbageJob({ ...parts, clock: systemClock, log: silentLog, removals: terms(keeper) });
 }
 

@@ -8,8 +8,10 @@ import { type ListedWrite, listWrites } from "#keeper/listed-writes.ts";
 import type { Pace } from "#keeper/pace.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { listSessions } from "#metadata/sessions.ts";
-import { decodeAbout } from "#objects/about.ts";
+import { type About, decodeAbout } from "#objects/about.ts";
+import { writeQuorum } from "#objects/quorum.ts";
 import type { WriteName } from "#objects/references.ts";
+import type { StorageClasses } from "#objects/storage-classes.ts";
 import type { CurrentMap } from "#placement/current-map.ts";
 import type { ShardId, ShardSeal, ShardStore } from "#shards/shard-store.ts";
 
@@ -23,16 +25,19 @@ export interface SweepParts {
   readonly stores: ReadonlyMap<string, ShardStore>;
   readonly map: CurrentMap;
   readonly clusterId: string;
+  readonly classes: StorageClasses;
   readonly references: { isReferenced(write: WriteName, signal: AbortSignal): Promise<boolean> };
   readonly pace: Pace;
 }
+
+export type ShardsByDisk = ReadonlyMap<string, readonly ShardId[]>;
 
 export interface SweepVerdict {
   /** Writes seen, asked about, and of those the ones that may go. */
   readonly writes: number;
   readonly asked: number;
   readonly doomed: readonly WriteName[];
-  readonly byDisk: ReadonlyMap<string, readonly ShardId[]>;
+  readonly byDisk: ShardsByDisk;
   /** Ended sessions of which all writes seen are named, or go now. */
   readonly settled: ReadonlySet<string>;
   /** Disks of which not all shards were seen: away when the listing began, or broken off. */
@@ -51,6 +56,7 @@ export class Sweep {
   #asked = 0;
   readonly #doomed: WriteName[] = [];
   readonly #byDisk = new Map<string, ShardId[]>();
+  #leftovers = new Map<string, ShardId[]>();
   readonly #ended = new Set<string>();
   /** Sessions with a write that could not be judged. */
   readonly #doubtful = new Set<string>();
@@ -87,6 +93,16 @@ export class Sweep {
       unlisted: this.#unlisted,
       dirty: [...this.#dirty.values()],
     };
+  }
+
+  /**
+   * Since the last call: shards of doomed writes of which so few were found that no client was ever told of them, or that were
+   * taken away already from the disks that were there. They say nothing against the index, however many they are.
+   */
+  takeLeftovers(): ShardsByDisk {
+    const leftovers = this.#leftovers;
+    this.#leftovers = new Map();
+    return leftovers;
   }
 
   #list({ signal, progress }: JobContext): AsyncGenerator<ListedWrite, void, void> {
@@ -139,7 +155,8 @@ export class Sweep {
       const { bucketId, key, uploadId, partNumber } = about.owner;
       const name = { bucketId, key, uploadId, partNumber, writeId: write.writeId };
       if (await references.isReferenced(name, context.signal)) return true;
-      this.#doom(write, name);
+      if (this.#isLeftover(write, about)) addShards(this.#leftovers, write);
+      else this.#doom(write, name);
       return false;
     } catch (error) {
       context.signal.throwIfAborted();
@@ -176,11 +193,25 @@ export class Sweep {
       throw new Error("nothing names it, and more is found than any sweep may take");
     }
     this.#doomed.push(name);
-    for (const { diskId, info } of write.shards) {
-      const ids = this.#byDisk.get(diskId);
-      if (ids) ids.push(info.id);
-      else this.#byDisk.set(diskId, [info.id]);
-    }
+    addShards(this.#byDisk, write);
+  }
+
+  #isLeftover({ group, shards }: ListedWrite, about: About): boolean {
+    const { map, stores, classes } = this.#parts;
+    const { members, earlier } = map.group(group);
+    const places = [...members, ...earlier.map(({ diskId }) => diskId)];
+    // What is on a disk that was not seen may make it whole.
+    if (places.some((diskId) => !stores.has(diskId) || this.#unlisted.has(diskId))) return false;
+    const found = new Set(shards.map(({ info }) => info.id.index));
+    return found.size < writeQuorum(classes.ofExtent(about));
+  }
+}
+
+function addShards(byDisk: Map<string, ShardId[]>, { shards }: ListedWrite): void {
+  for (const { diskId, info } of shards) {
+    const ids = byDisk.get(diskId);
+    if (ids) ids.push(info.id);
+    else byDisk.set(diskId, [info.id]);
   }
 }
 
