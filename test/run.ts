@@ -6,7 +6,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { canImport, isInstalled } from "./clients/programs.ts";
@@ -93,14 +93,27 @@ process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
 
 function add(name: string, run: () => Counts): void {
   const startedMs = performance.now();
+  const before = processorTimes();
   const counts = run();
+  const after = processorTimes();
+  const busy = Math.round((100 * (after.busy - before.busy)) / (after.all - before.all));
   const seconds = Math.round((performance.now() - startedMs) / 1000);
   total.passed += counts.passed;
   total.failed += counts.failed;
   total.skipped += counts.skipped;
   lines.push(
-    `${name.padEnd(15)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out, ${seconds} s`,
+    `${name.padEnd(15)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out, ${seconds} s, processors ${busy} % busy`,
   );
+}
+
+/** Of all processors together, whatever ran on them. */
+function processorTimes(): { busy: number; all: number } {
+  const times = cpus().map((processor) => processor.times);
+  const all = times.reduce(
+    (sum, { user, nice, sys, idle, irq }) => sum + user + nice + sys + idle + irq,
+    0,
+  );
+  return { all, busy: all - times.reduce((sum, { idle }) => sum + idle, 0) };
 }
 
 /** Types, lint and format: one test each. */
