@@ -15,8 +15,11 @@ import { nextProcess, overload, type ProcessLoad, type Spread } from "#local/spr
 
 /** Of connections that the kernel keeps, and of those that wait here while no process serves. */
 const BACKLOG = 1024;
-/** Reports in a row, one a second, after which a process that is too busy gives connections up. */
-const OVERLOADS_MIN = 2;
+/**
+ * Reports in a row, one a second, after which a process that is too busy gives connections up. One that has just begun is too busy
+ * for three or four seconds, as V8 has not compiled its code yet, and what was shared out stays so.
+ */
+const OVERLOADS_MIN = 5;
 /**
  * With fewer idle processors than this nothing is won by sharing out what one process does: on two a request costs half as much
  * again (4 KiB reads 431 µs against 257, 2,386 a second against 3,480, on two processors of which the load took the rest).

@@ -85,6 +85,8 @@ export class S3Server {
   takeHandedOver(): void {
     // As a server does that listens: only then it looks after heads that do not come.
     this.#server.emit("listening");
+    // What starting took is nothing that connections will take.
+    this.#utilization = performance.eventLoopUtilization();
   }
 
   /** A connection that another process accepted, as if this one had. */
