@@ -95,8 +95,13 @@ async function performOnDisk(
       if (length > BLOCK_BYTES_MAX) throw new RangeError(`A read of ${length} bytes`);
       // When a read fails, who knows what still writes into its memory: it is left to V8.
       const into = length < POOLED_BYTES_MIN ? undefined : pool.take(length);
-      const bytes = await store.read(id, { offset, length }, { signal, ...(into && { into }) });
-      const checksums = chunkChecksums([bytes], bytes.length, CHUNK_BYTES);
+      let kept: Uint32Array | undefined;
+      const onKept = (checksums: Uint32Array) => {
+        kept = checksums;
+      };
+      const options = { signal, onKept, ...(into && { into }) };
+      const bytes = await store.read(id, { offset, length }, options);
+      const checksums = kept ?? chunkChecksums([bytes], bytes.length, CHUNK_BYTES);
       return { kind: "content", bytes, checksums, ...(into && { release: () => pool.give(into) }) };
     }
     case "stat":

@@ -1,5 +1,6 @@
 /** What every ShardStore promises. Each implementation's test calls this with a way to open a fresh one. */
 import { describe, expect, test } from "vitest";
+import { chunkChecksums } from "#lib/crc32c.ts";
 import { SeededRandom } from "#lib/random.ts";
 import { checksummedBlock, ShardDigest } from "#shards/digest.ts";
 import {
@@ -58,7 +59,11 @@ export function shardStoreContract(kind: string, open: () => Promise<ShardStore>
           const range = { offset: start, length: end - start };
           const expected = shard.bytes.subarray(start, end);
           expect(expected.equals(await store.read(shard.id, range, { signal }))).toBe(true);
-          const placed = await store.read(shard.id, range, { signal, into });
+          const kept: Uint32Array[] = [];
+          const onKept = (checksums: Uint32Array) => kept.push(checksums);
+          const placed = await store.read(shard.id, range, { signal, into, onKept });
+          const whole = chunkChecksums([expected], expected.length, CHUNK_BYTES);
+          for (const told of kept) expect(told, `kept for ${start}-${end}`).toEqual(whole);
           expect(expected.equals(placed), `${start}-${end} into a buffer`).toBe(true);
           expect(into.subarray(end - start)).toEqual(Buffer.alloc(10, 0xee));
         }

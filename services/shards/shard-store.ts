@@ -105,6 +105,16 @@ export interface StoreHealth {
   readonly reason?: string;
 }
 
+export interface ShardReadOptions {
+  readonly signal: AbortSignal;
+  readonly into?: Uint8Array;
+  /**
+   * Called before the answer where the kept checksums are those of its bytes, CHUNK_BYTES each: who passes them on does not vouch for
+   * what happened to the bytes in memory meanwhile.
+   */
+  readonly onKept?: (checksums: Uint32Array) => void;
+}
+
 export interface ShardStore extends AsyncDisposable {
   /** The disk's own id, from its `disk.json`; 32 hex digits. */
   readonly diskId: string;
@@ -124,7 +134,7 @@ export interface ShardStore extends AsyncDisposable {
   read(
     id: ShardId,
     range: { offset: number; length: number },
-    options: { signal: AbortSignal; into?: Uint8Array },
+    options: ShardReadOptions,
   ): Promise<Uint8Array>;
   /** What the seal says; undefined when there is no such shard. */
   stat(id: ShardId, signal: AbortSignal): Promise<ShardInfo | undefined>;

@@ -13,6 +13,7 @@ import {
   type ShardInfo,
   ShardMissing,
   type ShardPage,
+  type ShardReadOptions,
   type ShardSeal,
   type ShardStore,
   type ShardWriter,
@@ -140,7 +141,7 @@ export class DiskStore implements ShardStore {
   async read(
     id: ShardId,
     range: { offset: number; length: number },
-    options: { signal: AbortSignal; into?: Uint8Array },
+    options: ShardReadOptions,
   ): Promise<Uint8Array> {
     options.signal.throwIfAborted();
     const { offset, length } = range;
@@ -148,7 +149,7 @@ export class DiskStore implements ShardStore {
       if (length > BLOCK_BYTES_MAX || offset < 0 || offset + length > entry.length) {
         throw new RangeError(`Bytes ${offset}+${length} of a shard of ${entry.length}`);
       }
-      return this.#reader.read(entry, range, options.into);
+      return this.#reader.read(entry, range, options);
     });
   }
 

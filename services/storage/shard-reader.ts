@@ -5,6 +5,7 @@ import {
   CHUNK_BYTES,
   ShardCorrupt,
   type ShardId,
+  type ShardReadOptions,
   ShardStoreUnavailable,
 } from "#shards/shard-store.ts";
 import type { ShardEntry } from "#storage/index-rows.ts";
@@ -37,6 +38,8 @@ interface BlockRead {
   readonly into: readonly Uint8Array[];
 }
 
+type TellKept = ShardReadOptions["onKept"];
+
 export class ShardReader {
   readonly #files: VolumeFiles;
   readonly #secret: Buffer;
@@ -50,12 +53,14 @@ export class ShardReader {
   async read(
     entry: ShardEntry,
     range: { offset: number; length: number },
-    into?: Uint8Array,
+    { into, onKept }: Pick<ShardReadOptions, "into" | "onKept"> = {},
   ): Promise<Uint8Array> {
     const { offset, length } = range;
     if (length === 0) return into?.subarray(0, 0) ?? new Uint8Array(0);
     if (entry.length <= CHUNK_BYTES && entry.blocks.length === 1) {
-      const bytes = (await this.#readSmall(entry)).subarray(offset, offset + length);
+      const small = await this.#readSmall(entry);
+      if (length === entry.length) onKept?.(small.kept);
+      const bytes = small.bytes.subarray(offset, offset + length);
       if (into === undefined) return bytes;
       into.set(bytes);
       return into.subarray(0, length);
@@ -64,10 +69,11 @@ export class ShardReader {
     const last = Math.floor((offset + length - 1) / entry.blockBytes);
     const start = first * entry.blockBytes + floorChunk(offset - first * entry.blockBytes);
     const end = coveredEnd(entry, last, offset + length);
+    const tell = first === last && end - start === length ? onKept : undefined;
     if (into === undefined || (first === last && end - start <= CHUNK_BYTES)) {
-      return this.#readCover(entry, { ...range, first, last, start, end }, into);
+      return this.#readCover(entry, { ...range, first, last, start, end }, { into, tell });
     }
-    await this.#readInto(entry, { ...range, first, last }, into);
+    await this.#readInto(entry, { ...range, first, last }, { into, tell });
     return into.subarray(0, length);
   }
 
@@ -103,16 +109,18 @@ export class ShardReader {
       start: number;
       end: number;
     },
-    into: Uint8Array | undefined,
+    { into, tell }: { into: Uint8Array | undefined; tell: TellKept },
   ): Promise<Uint8Array> {
     const { offset, length, first, last, start, end } = cover;
     const isExact = into !== undefined && end - start === length;
     const buffer = isExact ? into.subarray(0, length) : Buffer.allocUnsafe(end - start);
     if (first === last) {
       const chunk = (start - first * entry.blockBytes) / CHUNK_BYTES;
-      await this.#readChunks(entry, { number: first, chunk, bytes: end - start, into: [buffer] });
+      const wanted = { number: first, chunk, bytes: end - start, into: [buffer] };
+      const kept = await this.#readChunks(entry, wanted);
+      tell?.(kept);
     } else {
-      const reads: Promise<void>[] = [];
+      const reads: Promise<unknown>[] = [];
       for (let number = first; number <= last; number++) {
         const blockStart = number * entry.blockBytes;
         const from = Math.max(start, blockStart);
@@ -139,9 +147,9 @@ export class ShardReader {
   async #readInto(
     entry: ShardEntry,
     range: { offset: number; length: number; first: number; last: number },
-    into: Uint8Array,
+    { into, tell }: { into: Uint8Array; tell: TellKept },
   ): Promise<void> {
-    const reads: Promise<void>[] = [];
+    const reads: Promise<Uint32Array>[] = [];
     const copies: { from: Uint8Array; at: number }[] = [];
     for (let number = range.first; number <= range.last; number++) {
       const blockStart = number * entry.blockBytes;
@@ -177,11 +185,13 @@ export class ShardReader {
         }),
       );
     }
-    await allOf(reads);
+    const [kept] = await allOf(reads);
+    if (kept) tell?.(kept);
     for (const { from, at } of copies) into.set(from, at);
   }
 
-  async #readChunks(entry: ShardEntry, wanted: BlockRead): Promise<void> {
+  /** Answers the kept checksums of these chunks. */
+  async #readChunks(entry: ShardEntry, wanted: BlockRead): Promise<Uint32Array> {
     const location = entry.blocks[wanted.number];
     if (location === undefined) throw new ShardCorrupt("The seal has fewer blocks than its length");
     const { volume, offset } = location;
@@ -198,11 +208,11 @@ export class ShardReader {
         this.#readAt(volume, offset + headLength + skipped, wanted.into),
       ]);
     }
-    this.#check(entry, wanted, head);
+    return this.#check(entry, wanted, head);
   }
 
   /** A small block whole, head and bytes in one buffer: one read of one piece is the cheapest there is. */
-  async #readSmall(entry: ShardEntry): Promise<Buffer> {
+  async #readSmall(entry: ShardEntry): Promise<{ bytes: Buffer; kept: Uint32Array }> {
     const location = entry.blocks[0];
     if (location === undefined) throw new ShardCorrupt("The seal has fewer blocks than its length");
     const headLength = blockHeadBytes(entry.length);
@@ -210,12 +220,11 @@ export class ShardReader {
     await this.#readAt(location.volume, location.offset, [buffer]);
     const bytes = buffer.subarray(headLength);
     const wanted = { number: 0, chunk: 0, bytes: bytes.length, into: [bytes] };
-    this.#check(entry, wanted, buffer);
-    return bytes;
+    return { bytes, kept: this.#check(entry, wanted, buffer) };
   }
 
-  /** The head must be that of the very block, and every chunk must have the checksum it says. */
-  #check(entry: ShardEntry, wanted: BlockRead, head: Buffer): void {
+  /** The head must be that of the very block, and every chunk must have the checksum it says. Answers those. */
+  #check(entry: ShardEntry, wanted: BlockRead, head: Buffer): Uint32Array {
     const { volume, offset } = entry.blocks[wanted.number] ?? NOWHERE;
     const decoded = decodeHead(head, 0, { offset, salt: saltOf(this.#secret, volume) });
     const record = decoded?.record;
@@ -230,6 +239,7 @@ export class ShardReader {
         }
       }
     }
+    return record.checksums.subarray(wanted.chunk, chunk);
   }
 
   async #readAt(volume: number, offset: number, into: readonly Uint8Array[]): Promise<void> {
@@ -254,10 +264,12 @@ export class ShardReader {
 const NOWHERE: Location = { volume: 0, offset: 0 };
 
 /** As Promise.all, but nothing is still writing into a buffer when it rejects. */
-async function allOf(reads: readonly Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(reads)) {
+async function allOf<T>(reads: readonly Promise<T>[]): Promise<readonly T[]> {
+  const outcomes = await Promise.allSettled(reads);
+  return outcomes.map((outcome) => {
     if (outcome.status === "rejected") throw outcome.reason;
-  }
+    return outcome.value;
+  });
 }
 
 function floorChunk(offset: number): number {
