@@ -5,7 +5,6 @@ import { existsSync } from "node:fs";
 import module from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import v8 from "node:v8";
 
 const WANTED = 26;
 /**
@@ -18,15 +17,6 @@ const SMALLER_YOUNG_GENERATION = "--max-semi-space-size=8";
 const ONE_HELPER = "--v8-pool-size=1";
 /** For lib/outside-memory.ts. */
 const COLLECTS = "--expose-gc";
-/**
- * V8 optimizes a function after some thousands of calls, and waits again whenever it has met something new: made for pages that
- * are soon closed. A server took minutes to its full speed; a fifth of that takes seconds, and costs one or two more of compiling.
- */
-const SOONER_OPTIMIZED = [
-  "--invocation-count-for-maglev=100",
-  "--invocation-count-for-turbofan=600",
-  "--minimum-invocations-after-ic-update=100",
-];
 const here = dirname(fileURLToPath(import.meta.url));
 
 if (process.env.npm_command !== undefined && process.env.NODE_UNIQUE_ID === undefined) {
@@ -43,7 +33,6 @@ if (isNewEnough && flags.length > 0) {
   process.execve(process.execPath, program, process.env);
 }
 if (isNewEnough) {
-  for (const flag of SOONER_OPTIMIZED) v8.setFlagsFromString(flag);
   // What was compiled is kept among the packages, if they may be written to: the next start takes half the time.
   module.enableCompileCache?.(join(packagesFolder(), ".cache", "anybucket"));
   // A clone runs its TypeScript as it stands; the published package holds only what was compiled from it.

@@ -10,6 +10,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } fr
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { IdleProcessors } from "#local/idle-processors.ts";
 import { canImport, isInstalled } from "./clients/programs.ts";
 
 interface Kind {
@@ -105,10 +106,10 @@ function takesAll({ maxWorkers }: Kind): boolean {
 
 async function add(name: string, run: () => Promise<Counts>): Promise<void> {
   const startedMs = performance.now();
-  const before = processorTimes();
+  const idle = new IdleProcessors();
   const counts = await run();
-  const after = processorTimes();
-  const busy = Math.round((100 * (after.busy - before.busy)) / (after.all - before.all));
+  // Whatever ran on them.
+  const busy = Math.round(100 * (1 - idle.sinceLast() / cpus().length));
   const seconds = Math.round((performance.now() - startedMs) / 1000);
   total.passed += counts.passed;
   total.failed += counts.failed;
@@ -116,16 +117,6 @@ async function add(name: string, run: () => Promise<Counts>): Promise<void> {
   lines.push(
     `${name.padEnd(15)} ${counts.passed} ok, ${counts.failed} wrong, ${counts.skipped} left out, ${seconds} s, processors ${busy} % busy`,
   );
-}
-
-/** Of all processors together, whatever ran on them. */
-function processorTimes(): { busy: number; all: number } {
-  const times = cpus().map((processor) => processor.times);
-  const all = times.reduce(
-    (sum, { user, nice, sys, idle, irq }) => sum + user + nice + sys + idle + irq,
-    0,
-  );
-  return { all, busy: all - times.reduce((sum, { idle }) => sum + idle, 0) };
 }
 
 /** Types, lint and format: one test each. */

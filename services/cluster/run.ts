@@ -5,6 +5,7 @@ import { openCluster } from "#cluster/open-cluster.ts";
 import { RoleProcess } from "#cluster/role-process.ts";
 import { serveGateway } from "#cluster/serve-gateway.ts";
 import { findDisks, serveStorage } from "#cluster/serve-storage.ts";
+import { optimizeSooner } from "#lib/optimize-sooner.ts";
 import type { Role, Settings } from "#settings.ts";
 
 export async function runRole(
@@ -39,6 +40,7 @@ async function startRole(role: Exclude<Role, "all">, process: RoleProcess): Prom
     await (role === "gateway" ? serveGateway : keepCluster)(process, cluster);
   }
   process.isReady = true;
+  optimizeSooner();
   log.info({ role, admin: settings.adminAddress }, "Ready");
   log.flush();
 }

@@ -234,15 +234,8 @@ describe("garbage collection", () => {
     const job = garbageJob(keeper);
     await keeper.run(job);
     await keeper.store(SMALL);
-    const gone = await keeper.store(SMALL);
-    const [away] = bench.disks;
-    if (!away) throw new Error("no disk");
-    bench.stores.delete(away.diskId);
-    await keeper.trash(Buffer.from(gone.extents[0]?.writeId ?? []).toString("hex"), 0);
-    await keeper.run(trashJob(keeper));
+    await trashedWithoutDisk(keeper, 1);
     expect(bench.shards).toBe(4);
-    bench.stores.set(away.diskId, away);
-    await endSession(bench.metadata, bench.session.id);
     await keeper.run(job);
     expect(bench.shards).toBe(3);
     expect((await bench.metadata.range({ ...MISSED, limit: 9 })).entries).toEqual([]);

@@ -5,6 +5,7 @@ import { UserTable } from "#access/users-file.ts";
 import { systemClock } from "#lib/clock.ts";
 import { createLog, type Logger } from "#lib/log.ts";
 import { createMetrics, type Metrics } from "#lib/metrics.ts";
+import { optimizeSooner } from "#lib/optimize-sooner.ts";
 import { systemRandom } from "#lib/random.ts";
 import type { ToSupervisor, ToWorker, WorkerPlan } from "#local/messages.ts";
 import { type LocalNode, openNode } from "#local/node.ts";
@@ -102,6 +103,7 @@ async function serve(
   server.takeHandedOver();
   const measuring = setInterval(() => tell({ kind: "load", ...server.load() }), LOAD_MS);
   tell({ kind: "ready" });
+  optimizeSooner();
   await stopped.promise;
   clearInterval(watch);
   clearInterval(measuring);

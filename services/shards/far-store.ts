@@ -13,6 +13,7 @@ import {
   type ShardId,
   type ShardInfo,
   type ShardPage,
+  type ShardReadOptions,
   type ShardSeal,
   type ShardStore,
   ShardStoreUnavailable,
@@ -67,7 +68,7 @@ export class FarShardStore implements ShardStore {
   async read(
     id: ShardId,
     { offset, length }: { offset: number; length: number },
-    { signal, into }: { signal: AbortSignal; into?: Uint8Array },
+    { signal, into }: ShardReadOptions,
   ): Promise<Uint8Array> {
     if (length > BLOCK_BYTES_MAX || length < 0 || offset < 0) {
       throw new RangeError(`Cannot read bytes ${offset}+${length} of a shard`);

@@ -13,6 +13,7 @@ import {
   type ShardInfo,
   ShardMissing,
   type ShardPage,
+  type ShardReadOptions,
   type ShardSeal,
   type ShardStore,
   ShardStoreFull,
@@ -86,7 +87,7 @@ export class MemoryShardStore implements ShardStore {
   async read(
     id: ShardId,
     { offset, length }: { offset: number; length: number },
-    options: { signal: AbortSignal; into?: Uint8Array },
+    options: ShardReadOptions,
   ): Promise<Uint8Array> {
     this.#enter(options.signal);
     const { info, blocks } = this.#require(id);
