@@ -11,6 +11,7 @@ import { join } from "node:path";
 
 /** Room for the volumes of fifty rounds and two indexes; sparse, so that copying takes what is used. */
 const IMAGE_BYTES = 4 * 1024 * 1024 * 1024;
+const UNMOUNT_MS = 10_000;
 const WRITEBACK = "/proc/sys/vm/dirty_writeback_centisecs";
 const EXPIRE = "/proc/sys/vm/dirty_expire_centisecs";
 
@@ -74,7 +75,16 @@ export class PowerCutDisk implements Disposable {
     execFileSync("mount", ["-o", "loop,commit=300", this.#image, this.folder]);
   }
 
+  /** A killed process lets go of its files when it next has the processor, which on a busy machine takes a while. */
   #unmount(): void {
-    execFileSync("umount", [this.folder]);
+    const untilMs = performance.now() + UNMOUNT_MS;
+    for (;;) {
+      try {
+        return void execFileSync("umount", [this.folder], { stdio: "pipe" });
+      } catch (error) {
+        if (performance.now() > untilMs) throw error;
+        execFileSync("sleep", ["0.1"]);
+      }
+    }
   }
 }
