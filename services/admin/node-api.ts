@@ -35,6 +35,8 @@ export interface DiskView {
   readonly free: number;
   /** Bytes of shards. */
   readonly live: number;
+  /** It was of no use for long, and is emptied until it is again. */
+  readonly isOut: boolean;
 }
 
 /** What is under way since the node's state changed. */

@@ -54,7 +54,9 @@ function rowOf(node: NodeView): string[] {
   const sum = (pick: (disk: NodeView["disks"][number]) => number) =>
     bytesText(node.disks.reduce((total, disk) => total + pick(disk), 0));
   const good = node.disks.filter(({ state }) => state === "writable").length;
-  const disks = good === node.disks.length ? String(good) : `${good} of ${node.disks.length}`;
+  const out = node.disks.filter(({ isOut }) => isOut).length;
+  const of = good === node.disks.length ? "" : ` of ${node.disks.length}`;
+  const disks = `${good}${of}${out === 0 ? "" : `, ${out} out`}`;
   return [
     node.id,
     node.zone,

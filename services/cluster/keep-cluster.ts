@@ -21,6 +21,7 @@ import { JobRunner } from "#keeper/runner.ts";
 import { type Keeper, startKeeper } from "#keeper/start-keeper.ts";
 import { systemClock } from "#lib/clock.ts";
 import type { Session } from "#metadata/metadata-store.ts";
+import type { ShardStore, StoreHealth } from "#shards/shard-store.ts";
 
 interface BoundKeeper extends AsyncDisposable {
   readonly keeper: Keeper;
@@ -107,7 +108,7 @@ function membershipJob(
   return new MembershipJob({
     metadata,
     clusterId,
-    standings: probe.standings,
+    seen: { nodes: probe.standings, disks: probe.disks },
     initialNodes,
     groupCount: placementGroups,
     width: (disks, old) => groupWidth(settings.storageClass, disks, old),
@@ -121,7 +122,14 @@ function probed(nodes: NodeStores) {
     id: record.id,
     stores,
     probe: async (signal: AbortSignal) => {
-      await connection?.control.status(signal);
+      if (!connection) return healthOf(stores);
+      const { disks } = await connection.control.status(signal);
+      return new Map(disks.map(({ diskId, health }) => [diskId, health]));
     },
   }));
+}
+
+async function healthOf(stores: readonly ShardStore[]): Promise<ReadonlyMap<string, StoreHealth>> {
+  const healths = stores.map(async (store) => [store.diskId, await store.health()] as const);
+  return new Map(await Promise.all(healths));
 }

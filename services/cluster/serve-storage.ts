@@ -8,7 +8,7 @@ import { systemDisk } from "#lib/system-disk.ts";
 import { parseAddress } from "#local/address.ts";
 import { type FoundFolder, findFolders, joinFolder } from "#local/machine.ts";
 import { EXIT_CONFIGURATION, OperatorFault } from "#local/operator-fault.ts";
-import type { NodeDisk, NodeRecord } from "#placement/node-record.ts";
+import type { MountedDisk, NodeRecord } from "#placement/node-record.ts";
 import { checkRegistration, NodeRefused, readNodes, registerNode } from "#placement/nodes.ts";
 import type { Settings } from "#settings.ts";
 import type { NodeControl, NodeStatus } from "#shards/node-control.ts";
@@ -50,7 +50,7 @@ export async function serveStorage(
     mounted.push(await joinFolder(folder, { clusterId, random: systemRandom, closing }));
   }
   const stores = new Map<string, DiskStore>();
-  const disks: NodeDisk[] = [];
+  const disks: MountedDisk[] = [];
   for (const { path, diskId } of mounted) {
     const disk = systemDisk(path);
     const store = await openDiskStore({ disk, clusterId, clock: systemClock, log });
@@ -94,7 +94,7 @@ export async function serveStorage(
 interface DiskPlan {
   readonly folders: readonly FoundFolder[];
   /** Those of the folders that are disks already. */
-  readonly disks: readonly NodeDisk[];
+  readonly disks: readonly MountedDisk[];
   /** Disks whose place an empty folder takes. */
   readonly replaced: readonly string[];
 }
@@ -108,7 +108,7 @@ function planDisks(
   const { node } = settings.cluster;
   const known = nodes.find(({ id }) => id === node);
   const folders: FoundFolder[] = [];
-  const disks: NodeDisk[] = [];
+  const disks: MountedDisk[] = [];
   const replaced: string[] = [];
   for (const folder of found) {
     const { path, diskId } = folder;
@@ -181,7 +181,7 @@ async function measure(
 
 class DiskControl implements NodeControl {
   readonly #node: Pick<NodeStatus, "clusterId" | "nodeId" | "version">;
-  readonly #disks: readonly NodeDisk[];
+  readonly #disks: readonly MountedDisk[];
   readonly #stores: ReadonlyMap<string, DiskStore>;
   readonly #startedMs = systemClock.now();
   #isDraining = false;
@@ -191,7 +191,7 @@ class DiskControl implements NodeControl {
     stores,
     ...node
   }: Pick<NodeStatus, "clusterId" | "nodeId" | "version"> & {
-    disks: readonly NodeDisk[];
+    disks: readonly MountedDisk[];
     stores: ReadonlyMap<string, DiskStore>;
   }) {
     this.#node = node;

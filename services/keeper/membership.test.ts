@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { acquireLease } from "#keeper/lease.ts";
 import { MembershipJob } from "#keeper/membership.ts";
-import { NodeStandings } from "#keeper/node-standings.ts";
 import { Progress } from "#keeper/progress.ts";
+import { Standings } from "#keeper/standings.ts";
 import type { Clock } from "#lib/clock.ts";
 import { silentLog } from "#lib/log.ts";
 import { MemoryMetadata } from "#metadata/memory.ts";
@@ -98,7 +98,7 @@ describe("a node that is away (R30)", () => {
     const bench = await Bench.of(5);
     await bench.silence(["n2"], 16 * MINUTE_MS);
     expect((await bench.states())[1]).toBe("out");
-    bench.standings = new NodeStandings(bench.clock);
+    bench.standings = new Standings(bench.clock);
     await bench.turn();
     expect((await bench.states())[1]).toBe("out");
     bench.answer("n2");
@@ -144,6 +144,57 @@ describe("a node that is away (R30)", () => {
   });
 });
 
+describe("a disk that fails on a node that answers (R30)", () => {
+  test("is emptied after a quarter of an hour, over the other disks of its node too, and takes its places back when it works again", async () => {
+    const bench = await Bench.of(4, 2);
+    const before = await bench.map();
+    await bench.fail([diskOf(2)], 14 * MINUTE_MS);
+    expect(await bench.disksOut()).toEqual([]);
+    await bench.fail([diskOf(2)], 2 * MINUTE_MS);
+    expect(await bench.disksOut()).toEqual([diskOf(2)]);
+    expect(await bench.states()).not.toContain("out");
+    const without = await bench.map();
+    expect(members(without)).not.toContain(diskOf(2));
+    expect(members(without)).toContain(diskOf(2, 1));
+    for (let answers = 0; answers < 3; answers++) bench.disks.observe(diskOf(2), true);
+    await bench.turn();
+    expect(await bench.disksOut()).toEqual([]);
+    expect(members(await bench.map())).toEqual(members(before));
+  });
+
+  test("stays out when its node is started again, and when the node is away as well", async () => {
+    const bench = await Bench.of(5, 2);
+    await bench.fail([diskOf(2)], 16 * MINUTE_MS);
+    await bench.register(2);
+    expect(await bench.disksOut()).toEqual([diskOf(2)]);
+    await bench.silence(["n2"], 16 * MINUTE_MS);
+    expect((await bench.states())[1]).toBe("out");
+    expect(await bench.disksOut()).toEqual([diskOf(2)]);
+  });
+
+  test("counts with the nodes that are out: the second node's disk is left alone, another of the first is not", async () => {
+    const bench = await Bench.of(5, 3);
+    await bench.fail([diskOf(2)], 16 * MINUTE_MS);
+    await bench.fail([diskOf(3), diskOf(2, 1)], 16 * MINUTE_MS);
+    expect(await bench.disksOut()).toEqual([diskOf(2), diskOf(2, 1)].toSorted());
+    const { problems } = await bench.turn();
+    expect(problems.join()).toMatch(/disk \/data0 of node n3 has failed.*1 of 5 nodes are out/);
+  });
+
+  test("stays when it is its node's only one and no other node could take its share", async () => {
+    const bench = await Bench.of(3);
+    await bench.fail([diskOf(2)], 20 * MINUTE_MS);
+    expect(await bench.disksOut()).toEqual([]);
+  });
+
+  test("is left alone on a node that the operator drains", async () => {
+    const bench = await Bench.of(5, 2);
+    await bench.set("n2", "draining");
+    await bench.fail([diskOf(2)], 20 * MINUTE_MS);
+    expect(await bench.disksOut()).toEqual([]);
+  });
+});
+
 test("a keeper that lost its lease between reading and writing changes nothing", async () => {
   const bench = await Bench.of(4);
   await bench.set("n2", "draining");
@@ -161,12 +212,14 @@ class Bench {
   readonly metadata = new MemoryMetadata();
   nowMs = 1_000_000;
   changes = 0;
+  disksEach = 1;
   readonly clock: Clock = {
     now: () => this.nowMs,
     monotonic: () => this.nowMs,
     sleep: () => Promise.resolve(),
   };
-  standings = new NodeStandings(this.clock);
+  standings = new Standings(this.clock);
+  readonly disks = new Standings(this.clock);
   session: Session;
 
   private constructor(session: Session) {
@@ -179,8 +232,9 @@ class Bench {
     return bench;
   }
 
-  static async of(nodes: number): Promise<Bench> {
+  static async of(nodes: number, disksEach = 1): Promise<Bench> {
     const bench = await Bench.open();
+    bench.disksEach = disksEach;
     await bench.register(...Array.from({ length: nodes }, (_, at) => at + 1));
     await bench.turn();
     return bench;
@@ -193,7 +247,9 @@ class Bench {
         zone: "z",
         address: `n${at}:9002`,
         weight: 1,
-        disks: [{ id: diskOf(at), label: "/data", capacity: 1 }],
+        disks: Array.from({ length: this.disksEach }, (_, disk) => {
+          return { id: diskOf(at, disk), label: `/data${disk}`, capacity: 1 };
+        }),
         replaced: [],
       });
     }
@@ -203,7 +259,7 @@ class Bench {
     return new MembershipJob({
       metadata: this.metadata,
       clusterId: "c".repeat(32),
-      standings: this.standings,
+      seen: { nodes: this.standings, disks: this.disks },
       initialNodes: 3,
       groupCount: 64,
       width: () => 3,
@@ -257,6 +313,21 @@ class Bench {
     await this.turn();
   }
 
+  /** Their nodes answer, and say so. */
+  async fail(disks: readonly string[], ms: number): Promise<void> {
+    for (let passed = 0; passed <= ms; passed += 5000) {
+      for (const id of disks) this.disks.observe(id, false);
+      if (passed % MINUTE_MS === 0) await this.turn();
+      this.nowMs += 5000;
+    }
+    await this.turn();
+  }
+
+  async disksOut(): Promise<readonly string[]> {
+    const { nodes } = await readNodes(this.metadata);
+    return nodes.flatMap(({ disks }) => disks.flatMap(({ id, isOut }) => (isOut ? [id] : [])));
+  }
+
   async states(): Promise<readonly NodeState[]> {
     return (await readNodes(this.metadata)).nodes.map(({ state }) => state);
   }
@@ -280,6 +351,6 @@ function members(map: PlacementMap | undefined): readonly string[] {
   return map?.groups.flatMap((group) => group.members) ?? [];
 }
 
-function diskOf(at: number): string {
-  return at.toString(16).padStart(32, "0");
+function diskOf(at: number, disk = 0): string {
+  return (at + disk * 16).toString(16).padStart(32, "0");
 }

@@ -1,31 +1,27 @@
 /**
  * Makes the placement map follow the storage nodes: the first one once enough have registered, later ones when the operator
- * adds, drains or removes a node, or when one has been away for long (R30). What a change moves is then repair's to do.
+ * adds, drains or removes a node, or when a node or disk has been away for long (R30). What a change moves is then repair's to do.
  *
  * A map is committed only if the nodes are still as they were read and the lease still holds, so a keeper that slept
  * through the operator's next word cannot undo it.
  */
 import type { Job, JobContext, StepOutcome } from "#keeper/job.ts";
-import type { NodeStandings } from "#keeper/node-standings.ts";
+import { afterVerdict, judgeOutages, type Seen } from "#keeper/outages.ts";
 import type { Logger } from "#lib/log.ts";
 import type { MetadataStore } from "#metadata/metadata-store.ts";
 import { changeMap, RequestOutdated } from "#placement/change-map.ts";
 import type { NodeRecord } from "#placement/node-record.ts";
 import { changeNode, type KnownNodes, readNodes } from "#placement/nodes.ts";
-import { keepsSpread, placedDisks, placesOn } from "#placement/placed-disks.ts";
+import { placedDisks, placesOn } from "#placement/placed-disks.ts";
 import type { PlacedDisk, PlacementMap } from "#placement/placement-map.ts";
 import { decodeMap, MAP_KEY } from "#placement/placement-record.ts";
 
 const EVERY_MS = 5000;
-/** Away for so long, a node's shards are made again elsewhere. */
-const OUT_AFTER_MS = 15 * 60_000;
-/** Share of the nodes that may be out at once, and one in any case: beyond that it is the network, not the nodes. */
-const OUT_SHARE_MAX = 0.1;
 
 export interface MembershipParts {
   readonly metadata: MetadataStore;
   readonly clusterId: string;
-  readonly standings: NodeStandings;
+  readonly seen: Seen;
   /** Nodes that the first map waits for. */
   readonly initialNodes: number;
   readonly groupCount: number;
@@ -89,42 +85,18 @@ export class MembershipJob implements Job {
     map: PlacementMap,
     { fence, signal, progress }: JobContext,
   ): Promise<"again" | "place"> {
-    const { metadata, standings, log } = this.#parts;
-    const back = nodes.find(({ id, state }) => state === "out" && standings.isUp(id));
-    if (back) {
-      await changeNode(metadata, back.id, asBack, { signal, fence });
-      log.info({ node: back.id }, "node is back: it takes its share again");
-      return "again";
-    }
-    for (const { id, state } of nodes) {
-      if (state !== "active" || standings.awayMs(id) < OUT_AFTER_MS) continue;
-      const reason = this.#whyNotOut(id, { nodes, map });
-      if (reason !== undefined) {
-        progress.failed(`node ${id} is away`, reason);
-        continue;
-      }
-      await changeNode(metadata, id, asOut, { signal, fence });
-      log.warn({ node: id }, "node has been away for long: what it holds is made again elsewhere");
-      return "again";
-    }
-    return "place";
-  }
-
-  #whyNotOut(
-    id: string,
-    { nodes, map }: { nodes: readonly NodeRecord[]; map: PlacementMap },
-  ): string | undefined {
-    const taking = nodes.filter(({ state }) => state === "active" || state === "out");
-    const out = taking.filter(({ state }) => state === "out").length;
-    const most = Math.max(1, Math.floor(taking.length * OUT_SHARE_MAX));
-    if (out >= most) {
-      return `${out} of ${taking.length} nodes are out already; more are left alone until the operator has looked`;
-    }
-    const without = nodes.map((node) =>
-      node.id === id ? { ...node, state: "out" as const } : node,
-    );
-    const change = { before: placedDisks(nodes), after: placedDisks(without), width: map.width };
-    return keepsSpread(change) ? undefined : "too few other nodes are left to take its share";
+    const { metadata, seen, log } = this.#parts;
+    const { verdict, spared } = judgeOutages(nodes, map, seen);
+    for (const { what, reason } of spared) progress.failed(what, reason);
+    if (!verdict) return "place";
+    const { node, disk, isOut } = verdict;
+    await changeNode(metadata, node, (one) => afterVerdict(one, verdict), { signal, fence });
+    const about = disk ? { node, disk: disk.label, diskId: disk.id } : { node };
+    const what = disk ? "disk" : "node";
+    if (isOut)
+      log.warn(about, `${what} has been away for long: what it holds is made again elsewhere`);
+    else log.info(about, `${what} is back: it takes its share again`);
+    return "again";
   }
 
   /** undefined: something has changed meanwhile. */
@@ -174,14 +146,6 @@ export class MembershipJob implements Job {
       log.info({ node: id }, "removed node forgotten");
     }
   }
-}
-
-function asBack(node: NodeRecord): NodeRecord {
-  return node.state === "out" ? { ...node, state: "active", move: undefined } : node;
-}
-
-function asOut(node: NodeRecord): NodeRecord {
-  return node.state === "active" ? { ...node, state: "out", move: undefined } : node;
 }
 
 function unlessRemoved(node: NodeRecord): NodeRecord | undefined {

@@ -1,8 +1,8 @@
 /** Asks every storage node now and then whether it is there, and keeps the background work to those that are. */
-import { NodeStandings, type Standing } from "#keeper/node-standings.ts";
+import { type Standing, Standings } from "#keeper/standings.ts";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
-import type { ShardStore } from "#shards/shard-store.ts";
+import type { ShardStore, StoreHealth } from "#shards/shard-store.ts";
 
 const EVERY_MS = 5000;
 const ANSWER_MS = 4000;
@@ -10,8 +10,8 @@ const ANSWER_MS = 4000;
 export interface ProbedNode {
   readonly id: string;
   readonly stores: readonly ShardStore[];
-  /** Throws when the node does not answer. */
-  probe(signal: AbortSignal): Promise<void>;
+  /** Health by disk id, of those that the node has. Throws when it does not answer. */
+  probe(signal: AbortSignal): Promise<ReadonlyMap<string, StoreHealth>>;
 }
 
 export interface NodeProbeParts {
@@ -21,16 +21,21 @@ export interface NodeProbeParts {
 }
 
 export class NodeProbe implements AsyncDisposable {
-  readonly standings: NodeStandings;
-  /** By disk id: those of nodes that are not down. What background work may ask. */
+  readonly standings: Standings;
+  /** Of disks, by id, as far as their nodes answered: up is what shards can be read from and written to. */
+  readonly disks: Standings;
+  /** By disk id: those of nodes that are not down, and not failed. What background work may ask. */
   readonly reachable = new Map<string, ShardStore>();
   readonly #parts: NodeProbeParts;
+  /** Cannot even be read. */
+  readonly #unreadable = new Set<string>();
   readonly #stop = new AbortController();
   readonly #probing: Promise<void>;
 
   constructor(parts: NodeProbeParts) {
     this.#parts = parts;
-    this.standings = new NodeStandings(parts.clock);
+    this.standings = new Standings(parts.clock);
+    this.disks = new Standings(parts.clock);
     this.#refill();
     this.#probing = this.#run();
   }
@@ -52,6 +57,7 @@ export class NodeProbe implements AsyncDisposable {
   async #probe(node: ProbedNode, signal: AbortSignal): Promise<void> {
     const before = this.standings.of(node.id);
     let reason: unknown;
+    let healths: ReadonlyMap<string, StoreHealth> | undefined;
     const deadline = new AbortController();
     const timer = new AbortController();
     void this.#parts.clock.sleep(ANSWER_MS, timer.signal).then(
@@ -59,20 +65,34 @@ export class NodeProbe implements AsyncDisposable {
       () => undefined,
     );
     try {
-      await node.probe(AbortSignal.any([signal, deadline.signal]));
+      healths = await node.probe(AbortSignal.any([signal, deadline.signal]));
     } catch (error) {
       reason = error;
     }
     timer.abort();
     if (signal.aborted) return;
     const standing = this.standings.observe(node.id, reason === undefined);
-    if (standing !== before) this.#tell(node.id, { standing, reason });
+    if (standing !== before) this.#tell("node", standing, { node: node.id, err: reason });
+    for (const { diskId } of healths ? node.stores : []) {
+      this.#observe(node.id, diskId, healths?.get(diskId));
+    }
   }
 
-  #tell(node: string, { standing, reason }: { standing: Standing; reason: unknown }): void {
+  /** undefined: the node does not have it, though its record says so. */
+  #observe(node: string, diskId: string, health: StoreHealth | undefined): void {
+    const isReadable = health !== undefined && health.state !== "failed";
+    if (isReadable) this.#unreadable.delete(diskId);
+    else this.#unreadable.add(diskId);
+    const before = this.disks.of(diskId);
+    const standing = this.disks.observe(diskId, isReadable && health.state !== "read-only");
+    const reason = health ? health.reason : "it is not mounted";
+    if (standing !== before) this.#tell("disk", standing, { node, disk: diskId, reason });
+  }
+
+  #tell(what: "node" | "disk", standing: Standing, about: object): void {
     const { log } = this.#parts;
-    if (standing === "up") log.info({ node }, "node is up again");
-    else log.warn({ node, err: reason }, `node is ${standing}`);
+    if (standing === "up") log.info(about, `${what} is up again`);
+    else log.warn(about, `${what} is ${standing}`);
   }
 
   /** In place: the jobs hold the map itself. */
@@ -80,7 +100,8 @@ export class NodeProbe implements AsyncDisposable {
     const stores = this.#parts
       .nodes()
       .filter(({ id }) => this.standings.of(id) !== "down")
-      .flatMap((node) => node.stores);
+      .flatMap((node) => node.stores)
+      .filter(({ diskId }) => this.disks.of(diskId) !== "down" || !this.#unreadable.has(diskId));
     const known = new Set(stores.map(({ diskId }) => diskId));
     for (const diskId of this.reachable.keys()) {
       if (!known.has(diskId)) this.reachable.delete(diskId);

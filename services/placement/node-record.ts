@@ -10,12 +10,18 @@ import { RecordReader, RecordWriter, UnreadableRecord } from "#metadata/record-w
 export const NODE_STATES = ["new", "active", "draining", "out", "removed"] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 
-export interface NodeDisk {
+/** A disk as its node finds it. */
+export interface MountedDisk {
   /** From its `disk.json`; 32 hex digits. */
   readonly id: string;
   /** What the operator knows it by: its path on the node. */
   readonly label: string;
   readonly capacity: number;
+}
+
+export interface NodeDisk extends MountedDisk {
+  /** To be emptied, as it has long been of no use while its node was there; until it is again. */
+  readonly isOut: boolean;
 }
 
 export interface NodeRecord {
@@ -82,6 +88,7 @@ export function encodeNode(node: NodeRecord): Buffer {
     writer.hex(1, disk.id);
     writer.string(2, disk.label);
     writer.uint(3, disk.capacity);
+    writer.uint(4, disk.isOut ? 1 : 0);
     writer.end(begun);
   }
   writer.uint(8, node.move?.bytes ?? 0);
@@ -129,7 +136,7 @@ export function decodeNode(value: Uint8Array): NodeRecord {
 }
 
 function decodeDisk(reader: RecordReader): NodeDisk {
-  const disk = { id: "", label: "", capacity: 0 };
+  const disk = { id: "", label: "", capacity: 0, isOut: false };
   for (let field = reader.field(); field !== 0; field = reader.field()) {
     switch (field) {
       case 1:
@@ -140,6 +147,9 @@ function decodeDisk(reader: RecordReader): NodeDisk {
         break;
       case 3:
         disk.capacity = reader.uint();
+        break;
+      case 4:
+        disk.isOut = reader.bool();
         break;
       default:
         reader.skip();

@@ -7,10 +7,10 @@ import type { Expectation, MetadataStore } from "#metadata/metadata-store.ts";
 import {
   decodeNode,
   encodeNode,
+  type MountedDisk,
   NODE_CHANGE,
   NODE_CHANGES_KEY,
   NODES,
-  type NodeDisk,
   type NodeRecord,
   nodeKey,
 } from "#placement/node-record.ts";
@@ -31,7 +31,7 @@ export interface Registration {
   readonly address: string;
   readonly weight: number;
   /** Those that are mounted. */
-  readonly disks: readonly NodeDisk[];
+  readonly disks: readonly MountedDisk[];
   /** Ids of disks that one of those takes the place of. */
   readonly replaced: readonly string[];
 }
@@ -163,13 +163,15 @@ function registered(
   const away = (known?.disks ?? []).filter(({ id }) => {
     return !replaced.includes(id) && !registration.disks.some((disk) => disk.id === id);
   });
-  const disks = [...registration.disks, ...away].toSorted((one, other) =>
-    one.id < other.id ? -1 : 1,
-  );
+  const mounted = registration.disks.map((disk) => {
+    const { isOut = false } = known?.disks.find(({ id }) => id === disk.id) ?? {};
+    return { ...disk, isOut };
+  });
+  const disks = [...mounted, ...away].toSorted((one, other) => (one.id < other.id ? -1 : 1));
   const { state, move } = known ?? { state: "new", move: undefined };
   return { ...registration, disks, state, move };
 }
 
-function labelIn(disks: readonly NodeDisk[], id: string): string {
+function labelIn(disks: readonly MountedDisk[], id: string): string {
   return disks.find((disk) => disk.id === id)?.label ?? id;
 }

@@ -19,7 +19,7 @@ export function placedDisks(nodes: readonly NodeRecord[]): readonly PlacedDisk[]
       node: id,
       zone,
       weight,
-      state,
+      state: disk.isOut ? "draining" : state,
       label: `${id}:${disk.label}`,
     }));
   });

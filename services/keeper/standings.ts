@@ -1,6 +1,6 @@
 /**
- * Which storage nodes answer, seen from one process (R30): up → suspect → down, and back only after some answers in a row,
- * so that a node that comes and goes every half minute starts no repair and moves no data.
+ * Which storage nodes answer, or which of their disks are of use, seen from one process (R30): up → suspect → down, and back
+ * only after some answers in a row, so that what comes and goes every half minute starts no repair and moves no data.
  */
 import type { Clock } from "#lib/clock.ts";
 
@@ -20,7 +20,7 @@ interface Observed {
   readonly answers: number;
 }
 
-export class NodeStandings {
+export class Standings {
   readonly #clock: Clock;
   readonly #observed = new Map<string, Observed>();
 
@@ -29,31 +29,31 @@ export class NodeStandings {
   }
 
   /** Answers the standing that it has now. */
-  observe(nodeId: string, hasAnswered: boolean): Standing {
-    const before = this.#observed.get(nodeId);
+  observe(id: string, hasAnswered: boolean): Standing {
+    const before = this.#observed.get(id);
     const now = this.#clock.monotonic();
     const next = hasAnswered ? answered(before, now) : silent(before, now);
-    this.#observed.set(nodeId, next);
+    this.#observed.set(id, next);
     return next.standing;
   }
 
-  forget(nodeId: string): void {
-    this.#observed.delete(nodeId);
+  forget(id: string): void {
+    this.#observed.delete(id);
   }
 
   /** One that was never asked counts as up. */
-  of(nodeId: string): Standing {
-    return this.#observed.get(nodeId)?.standing ?? "up";
+  of(id: string): Standing {
+    return this.#observed.get(id)?.standing ?? "up";
   }
 
   /** Whether it has answered, and goes on doing so. */
-  isUp(nodeId: string): boolean {
-    return this.#observed.get(nodeId)?.standing === "up";
+  isUp(id: string): boolean {
+    return this.#observed.get(id)?.standing === "up";
   }
 
   /** How long it has not been up, as far as it was asked. */
-  awayMs(nodeId: string): number {
-    const observed = this.#observed.get(nodeId);
+  awayMs(id: string): number {
+    const observed = this.#observed.get(id);
     if (!observed || observed.standing === "up") return 0;
     return observed.askedMs - observed.sinceMs;
   }
