@@ -22,7 +22,7 @@ class Walk {
 
   page(ends: PageEnds, from: Buffer, limit: number): Buffer[] {
     const found: Buffer[] = [];
-    const before = this.counted;
+    const before = { counted: this.counted, requests: this.requests };
     let at = from;
     for (const end of ends.tries(from, TO, limit)) {
       const inside = this.#keys.slice(this.#place(at), this.#place(end));
@@ -33,7 +33,8 @@ class Walk {
       at = end;
     }
     const entries = found.map((key) => ({ key, value: key, revision: 1 }));
-    ends.learn({ from, to: TO }, entries, this.counted - before);
+    const [counted, tried] = [this.counted - before.counted, this.requests - before.requests];
+    ends.learn({ from, to: TO }, entries, { counted, tried });
     const right = this.#keys.slice(this.#place(from), this.#place(from) + limit);
     if (!isDeepStrictEqual(found, right)) throw new Error(`Wrong page from ${from.toString()}`);
     return found;
@@ -86,6 +87,19 @@ describe("where a page ends", () => {
     expect((walk.counted - COUNT) / shown).toBeLessThan(6);
     expect(walk.requests / pages).toBeLessThan(5);
   });
+
+  test.each(Object.keys(SHAPES))(
+    "the first page of keys as %s, asked for again, costs what it shows",
+    (shape) => {
+      const walk = new Walk(SHAPES[shape] ?? []);
+      const ends = new PageEnds();
+      walk.page(ends, FROM, LIMIT + 2);
+      const { counted, requests } = walk;
+      for (let time = 0; time < 10; time++) walk.page(ends, FROM, LIMIT + 2);
+      expect(walk.counted - counted).toBe(10 * (LIMIT + 2));
+      expect(walk.requests - requests).toBe(10);
+    },
+  );
 
   test("few keys are read at once, from the first page on", () => {
     const walk = new Walk(numbers.slice(0, 3_000).map(String));

@@ -3,13 +3,29 @@
  * of a large bucket would cost as much as the bucket. So it is asked for a range that probably holds a little more than the page,
  * and for what follows when it does not. A guess that is wrong costs another request, never an entry.
  */
-import { afterPrefix, asBuffer } from "#metadata/keys.ts";
+import { afterKey, afterPrefix, asBuffer } from "#metadata/keys.ts";
 import type { Entry } from "#metadata/metadata-store.ts";
 
 /** How keys lie in a region: their first difference is at `place`, and so far apart are they, read as a number from there on. */
 interface Density {
   readonly place: number;
   readonly step: number;
+  /** The region's first page when last read: where it began says nothing of where its keys lie. */
+  readonly opening: Opening | undefined;
+}
+
+interface Opening {
+  readonly from: Uint8Array;
+  readonly last: Buffer;
+  readonly count: number;
+}
+
+/** What reading a page took. */
+export interface PageCost {
+  /** Keys that etcd has walked over. */
+  readonly counted: number;
+  /** Ends that were tried. */
+  readonly tried: number;
 }
 
 /** Of the number that tells how far apart keys are. */
@@ -35,7 +51,13 @@ export class PageEnds {
     const density = this.#densities.get(regionOf(from, to));
     if (density !== undefined) {
       const shared = sharedLength(from, to);
-      for (const near of widening(asBuffer(from), density, wanted)) {
+      let start = asBuffer(from);
+      const { opening } = density;
+      if (isOpening(opening, from, wanted)) {
+        start = afterKey(opening.last);
+        yield start;
+      }
+      for (const near of widening(start, density, wanted)) {
         if (near.place < shared || near.end.compare(end) >= 0) break;
         yield near.end;
       }
@@ -43,20 +65,43 @@ export class PageEnds {
     yield end;
   }
 
-  /** From a page that was read, and how many keys etcd counted for it. */
-  learn(range: { from: Uint8Array; to: Uint8Array }, entries: readonly Entry[], counted: number) {
+  learn(
+    range: { from: Uint8Array; to: Uint8Array },
+    entries: readonly Entry[],
+    { counted, tried }: PageCost,
+  ): void {
     const region = regionOf(range.from, range.to);
+    const known = this.#densities.get(region);
     const isLarge = counted >= COUNTED_MIN && counted > WIDER * entries.length;
-    if (!isLarge && !this.#densities.has(region)) return;
+    if (!isLarge && known === undefined) return;
     if (entries.length < LEARNT_MIN) return;
-    const density = densityOf(entries.map(({ key }) => asBuffer(key)));
+    const keys = entries.map(({ key }) => asBuffer(key));
+    const { place, denser, average } = densityOf(keys);
+    const hasServed = known?.place === place && tried === 1 && !isLarge;
+    const tooNear = known !== undefined && tried > 1;
+    const step = hasServed ? known.step : tooNear ? average : denser;
+    const opening = range.from.length <= place ? openingOf(range.from, keys) : known?.opening;
     this.#densities.delete(region);
-    this.#densities.set(region, density);
+    this.#densities.set(region, { place, step, opening });
     const [oldest] = this.#densities.keys();
     if (this.#densities.size > DENSITIES_MAX && oldest !== undefined) {
       this.#densities.delete(oldest);
     }
   }
+}
+
+function openingOf(from: Uint8Array, keys: readonly Buffer[]): Opening | undefined {
+  const last = keys.at(-1);
+  return last && { from, last, count: keys.length };
+}
+
+function isOpening(
+  opening: Opening | undefined,
+  from: Uint8Array,
+  wanted: number,
+): opening is Opening {
+  if (opening === undefined || wanted > opening.count) return false;
+  return asBuffer(from).equals(opening.from);
 }
 
 /** Ever further from the start: wider at the place where keys differ, then at places before it, each twice as far back. */
@@ -79,8 +124,11 @@ function* widening(from: Buffer, density: Density, wanted: number) {
   }
 }
 
-/** A page that happens to cross a gap, as from 9 to a in hexadecimal, says little about the next: the denser half counts. */
-function densityOf(keys: readonly Buffer[]): Density {
+/**
+ * A page that happens to cross a gap, as from 9 to a in hexadecimal, says little about the next: the denser half counts, unless
+ * that led to an end that was too near.
+ */
+function densityOf(keys: readonly Buffer[]): { place: number; denser: number; average: number } {
   const middle = keys.length >>> 1;
   const [first, half, last] = [keys[0], keys[middle], keys.at(-1)] as [Buffer, Buffer, Buffer];
   const place = sharedLength(first, last);
@@ -90,7 +138,8 @@ function densityOf(keys: readonly Buffer[]): Density {
     number,
   ];
   const steps = [(over - from) / middle, (to - over) / (keys.length - 1 - middle)];
-  return { place, step: Math.min(...steps.filter((step) => step > 0)) };
+  const denser = Math.min(...steps.filter((step) => step > 0));
+  return { place, denser, average: (to - from) / (keys.length - 1) };
 }
 
 function regionOf(from: Uint8Array, to: Uint8Array): string {

@@ -1,7 +1,7 @@
 /** Pages of a range on etcd, each at one revision, in as many requests as it takes. */
 import { RANGE_PATH } from "#metadata/etcd-calls.ts";
 import { EtcdFailure } from "#metadata/etcd-failure.ts";
-import { PageEnds } from "#metadata/etcd-page-end.ts";
+import { type PageCost, PageEnds } from "#metadata/etcd-page-end.ts";
 import { answered, notCompacted, READ_LIMITS, type ReadParts } from "#metadata/etcd-reads.ts";
 import { decodePage } from "#metadata/etcd-wire.ts";
 import { afterKey } from "#metadata/keys.ts";
@@ -11,14 +11,14 @@ import type { Entry, RangePage, RangeRequest } from "#metadata/metadata-store.ts
 const SMALLER = 4;
 
 /** One page while it is read. */
-interface Reading {
+interface Reading extends PageCost {
   readonly reverse: boolean;
   readonly wanted: number;
   readonly found: Entry[];
   /** 0 until the first answer has named one. */
   revision: number;
-  /** Keys that etcd has walked over. */
   counted: number;
+  tried: number;
 }
 
 export class Pages {
@@ -32,15 +32,17 @@ export class Pages {
   async read(request: RangeRequest): Promise<RangePage> {
     const { from, to, limit } = request;
     if (Buffer.compare(from, to) >= 0) return { entries: [], more: false };
-    const { found, counted } = await notCompacted(() => this.#read(request));
-    this.#ends.learn(request, found, counted);
+    const reading = await notCompacted(() => this.#read(request));
+    const { found } = reading;
+    this.#ends.learn(request, found, reading);
     if (found.length <= limit) return { entries: found, more: false };
     return { entries: found.slice(0, limit), more: true };
   }
 
   /** One entry more than asked for, if there is one. */
   async #read({ from, to, limit, reverse = false }: RangeRequest): Promise<Reading> {
-    const reading: Reading = { reverse, wanted: limit + 1, found: [], revision: 0, counted: 0 };
+    const wanted = limit + 1;
+    const reading: Reading = { reverse, wanted, found: [], revision: 0, counted: 0, tried: 0 };
     if (reverse) {
       // etcd sorts downwards by reading it all. Nothing of ours asks for large ranges so.
       await this.#section(reading, from, to);
@@ -48,6 +50,7 @@ export class Pages {
     }
     let start = from;
     for (const end of this.#ends.tries(from, to, reading.wanted)) {
+      reading.tried += 1;
       await this.#section(reading, start, end);
       if (reading.found.length >= reading.wanted) break;
       start = end;
