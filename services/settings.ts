@@ -171,6 +171,11 @@ function declareSettings(read: SettingsReader) {
 function declareCluster(read: SettingsReader) {
   return {
     etcd: read.list("ETCD", [], "etcd's addresses, comma separated; of a cluster's processes"),
+    etcdQuota: read.bytes(
+      "ETCD_QUOTA",
+      "2GiB",
+      "etcd's --quota-backend-bytes, for an etcd before 3.6, which does not tell",
+    ),
     etcdCaFile: read.optional("ETCD_CA_FILE", "PEM file of the authority of etcd's certificates"),
     etcdCertFile: read.optional("ETCD_CERT_FILE", "PEM file of the certificate to show to etcd"),
     etcdKeyFile: read.optional("ETCD_KEY_FILE", "PEM file of its private key"),

@@ -1,6 +1,7 @@
 /** Role gateway: S3 over the cluster's index and disks. It keeps nothing: any number of them serve the same buckets. */
 import { UserTable } from "#access/users-file.ts";
 import { openLayer, openMap, openNodes, storageClasses } from "#cluster/data-layer.ts";
+import { IndexRoom } from "#cluster/index-room.ts";
 import { nodeAdmin } from "#cluster/node-admin-server.ts";
 import type { Cluster } from "#cluster/open-cluster.ts";
 import type { RoleProcess } from "#cluster/role-process.ts";
@@ -46,6 +47,16 @@ export async function serveGateway(
   for (const note of await createBuckets({ settings, metadata, ownerId: first.ownerId })) {
     notes.set(note, note);
   }
+  const room = closing.use(
+    await IndexRoom.open({
+      sizes: () => metadata.sizes(),
+      quotaBytes: settings.cluster.etcdQuota,
+      clock: systemClock,
+      log,
+      notes,
+      metrics,
+    }),
+  );
   const users = new UserTable(loaded.current);
   const server = new S3Server({
     settings,
@@ -54,6 +65,7 @@ export async function serveGateway(
     certificate: certificate?.current,
     metrics,
     log,
+    room,
   });
   certificate?.onChange((next) => server.useCertificate(next));
   globalThis.process.on("SIGHUP", () => {

@@ -103,6 +103,8 @@ export interface Parts {
   readonly settings: GatewaySettings;
   readonly clock: Clock;
   readonly random: Random;
+  /** Whether the index should take no more than it must; undefined: it has no bounds that one would have to know of. */
+  readonly room?: { readonly isShort: boolean } | undefined;
 }
 
 export type Handler = (request: S3Request, parts: Parts) => Promise<S3Response>;
@@ -137,6 +139,8 @@ export interface Operation {
   readonly bucket?: "not-loaded";
   /** Payload modes beyond "hash" and "unsigned". */
   readonly streams?: boolean;
+  /** It adds to the index, and is refused while that is short of room (R20). */
+  readonly grows?: true;
   /** undefined: 501 NotImplemented. */
   readonly handle?: Handler;
   /** Instead of a handler, for a configuration that we do not offer (edge rule 14). */

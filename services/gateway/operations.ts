@@ -74,6 +74,7 @@ export const OPERATIONS = {
   CreateBucket: row("PUT bucket", "s3:CreateBucket", {
     tier: 1,
     bucket: "not-loaded",
+    grows: true,
     handle: createBucket,
   }),
   HeadBucket: row("HEAD bucket", "s3:ListBucket", { tier: 1, handle: headBucket }),
@@ -95,7 +96,12 @@ export const OPERATIONS = {
   }),
 
   // Objects.
-  PutObject: row("PUT object", "s3:PutObject", { tier: 1, streams: true, handle: putObject }),
+  PutObject: row("PUT object", "s3:PutObject", {
+    tier: 1,
+    streams: true,
+    grows: true,
+    handle: putObject,
+  }),
   GetObject: row("GET object", "s3:GetObject", {
     versionAction: "s3:GetObjectVersion",
     tier: 1,
@@ -121,11 +127,13 @@ export const OPERATIONS = {
   CopyObject: row("PUT object", "s3:PutObject", {
     headers: ["x-amz-copy-source"],
     tier: 1,
+    grows: true,
     handle: copyObject,
   }),
   PostObject: row("POST bucket", "s3:PutObject", {
     tier: 3,
     authorises: "handler",
+    grows: true,
     handle: postObject,
   }),
   GetObjectAttributes: row("GET object?attributes", "s3:GetObjectAttributes", {
@@ -142,16 +150,19 @@ export const OPERATIONS = {
   // Uploads in parts.
   CreateMultipartUpload: row("POST object?uploads", "s3:PutObject", {
     tier: 2,
+    grows: true,
     handle: createMultipartUpload,
   }),
   UploadPart: row("PUT object?uploadId", "s3:PutObject", {
     tier: 2,
     streams: true,
+    grows: true,
     handle: uploadPart,
   }),
   UploadPartCopy: row("PUT object?uploadId", "s3:PutObject", {
     headers: ["x-amz-copy-source"],
     tier: 2,
+    grows: true,
     handle: uploadPartCopy,
   }),
   CompleteMultipartUpload: row("POST object?uploadId", "s3:PutObject", {
@@ -176,6 +187,7 @@ export const OPERATIONS = {
   PutObjectAcl: row("PUT object?acl", "s3:PutObjectAcl", {
     versionAction: "s3:PutObjectVersionAcl",
     authorises: "handler",
+    grows: true,
     handle: putObjectAcl,
   }),
   GetObjectTagging: row("GET object?tagging", "s3:GetObjectTagging", {
@@ -186,6 +198,7 @@ export const OPERATIONS = {
   PutObjectTagging: row("PUT object?tagging", "s3:PutObjectTagging", {
     versionAction: "s3:PutObjectVersionTagging",
     authorises: "handler",
+    grows: true,
     handle: putObjectTagging,
   }),
   DeleteObjectTagging: row("DELETE object?tagging", "s3:DeleteObjectTagging", {

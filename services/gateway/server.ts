@@ -15,6 +15,7 @@ import { S3Error } from "#gateway/errors.ts";
 import { Exchange, type RequestRecord } from "#gateway/exchange.ts";
 import { parseQuery } from "#gateway/query.ts";
 import { errorResponse, respond } from "#gateway/respond.ts";
+import { refuseGrowth } from "#gateway/room.ts";
 import { findAddress, findOperation, hostName, type Match, splitTarget } from "#gateway/route.ts";
 import { refuseUnofferedHeaders } from "#gateway/unoffered-headers.ts";
 import { Unavailable } from "#lib/unavailable.ts";
@@ -147,6 +148,7 @@ export class Gateway {
     checkExpectedOwner(exchange);
     authorise(exchange, match);
     refuseUnofferedHeaders(exchange.headers);
+    if (match.operation.grows === true) refuseGrowth(this.#parts);
     return this.#perform(exchange, match);
   }
 

@@ -58,6 +58,13 @@ export function createMetrics(options: { processMetrics: boolean }) {
       registers,
       aggregator: "min",
     }),
+    etcdBytes: new Gauge({
+      name: "anybucket_etcd_bytes",
+      help: "Bytes of a member of etcd: used, allocated (what its quota is for) and its quota",
+      labelNames: ["member", "kind"],
+      registers,
+      aggregator: "max",
+    }),
     jobProgress: new Gauge({
       name: "anybucket_job_progress",
       help: "Work of a background job: bytes or items done, remaining and failed",

@@ -4,6 +4,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { Socket } from "node:net";
 import type { UserTable } from "#access/users-file.ts";
 import { type HttpServer, SERVER_OPTIONS } from "#gateway/connections.ts";
+import type { Parts } from "#gateway/context.ts";
 import { Gateway } from "#gateway/server.ts";
 import { systemClock } from "#lib/clock.ts";
 import { isForPeople, type Logger } from "#lib/log.ts";
@@ -27,6 +28,7 @@ export interface S3ServerParts {
   readonly certificate: Certificate | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
+  readonly room?: Parts["room"];
 }
 
 export class S3Server {
@@ -39,7 +41,7 @@ export class S3Server {
   #isReady = true;
   #utilization = performance.eventLoopUtilization();
 
-  constructor({ settings, users, objects, certificate, metrics, log }: S3ServerParts) {
+  constructor({ settings, users, objects, certificate, metrics, log, room }: S3ServerParts) {
     this.#settings = settings;
     this.#metrics = metrics;
     this.#tally = new RequestTally(metrics);
@@ -54,6 +56,7 @@ export class S3Server {
       settings,
       clock: systemClock,
       random: systemRandom,
+      room,
     };
     this.#gateway = new Gateway(parts, {
       log,

@@ -98,6 +98,21 @@ export class Members {
     }
   }
 
+  /** Asks all of them at once, and each only once: the answer, or why there is none. */
+  askEach(
+    call: Omit<RawCall, "totalMs" | "isRepeatable">,
+  ): Promise<readonly { member: string; answer: Buffer | EtcdFailure }[]> {
+    const asking = this.#members.map(async (member) => {
+      try {
+        const send = await member.connectRaw(CONNECT_MS);
+        return { member: member.endpoint, answer: await send(call) };
+      } catch (error) {
+        return { member: member.endpoint, answer: member.learnFrom(error) };
+      }
+    });
+    return Promise.all(asking);
+  }
+
   /** A connection for a stream, whose end the caller notices. */
   async connect(service: ServiceName): Promise<Connection & { readonly member: Member }> {
     const member = this.#pick();

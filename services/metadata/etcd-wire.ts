@@ -202,7 +202,9 @@ interface Span {
   readonly to: number;
 }
 
-class Reader {
+const NOWHERE: Span = { from: 0, to: 0 };
+
+export class Reader {
   readonly bytes: Buffer;
   readonly #to: number;
   #at: number;
@@ -279,7 +281,9 @@ export class Answer {
       else {
         const { value, revision } = keyValue(this.#bytes, reader.span());
         // Copied, or one small value would keep the answer to all who asked together.
-        return { key, value: Buffer.from(value), revision };
+        const copy = Buffer.allocUnsafe(value.to - value.from);
+        this.#bytes.copy(copy, 0, value.from, value.to);
+        return { key, value: copy, revision };
       }
     }
     return undefined;
@@ -318,8 +322,12 @@ export function decodePage(answer: Uint8Array, prefixLength: number) {
     if (field === 1) revision = headerRevision(bytes, reader.span());
     else if (field === 4) count = reader.uint();
     else if (field === 2) {
-      const found = keyValue(bytes, reader.span());
-      entries.push({ ...found, key: found.key.subarray(prefixLength) });
+      const { key, value, revision: changed } = keyValue(bytes, reader.span());
+      entries.push({
+        key: bytes.subarray(key.from + prefixLength, key.to),
+        value: bytes.subarray(value.from, value.to),
+        revision: changed,
+      });
     } else reader.skip();
   }
   return { entries, revision, count };
@@ -335,17 +343,15 @@ function headerRevision(bytes: Buffer, span: Span): number {
   return revision;
 }
 
-function keyValue(bytes: Buffer, span: Span): { key: Buffer; value: Buffer; revision: number } {
+function keyValue(bytes: Buffer, span: Span): { key: Span; value: Span; revision: number } {
   const reader = new Reader(bytes, span);
-  let key = bytes.subarray(0, 0);
-  let value = key;
+  let key = NOWHERE;
+  let value = NOWHERE;
   let revision = 0;
   for (let field = reader.field(); field !== 0; field = reader.field()) {
-    if (field === 1 || field === 5) {
-      const { from, to } = reader.span();
-      if (field === 1) key = bytes.subarray(from, to);
-      else value = bytes.subarray(from, to);
-    } else if (field === 3) revision = reader.uint();
+    if (field === 1) key = reader.span();
+    else if (field === 5) value = reader.span();
+    else if (field === 3) revision = reader.uint();
     else reader.skip();
   }
   return { key, value, revision };

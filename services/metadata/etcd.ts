@@ -16,6 +16,7 @@ import { Members } from "#metadata/etcd-members.ts";
 import { Pages } from "#metadata/etcd-pages.ts";
 import { Reads } from "#metadata/etcd-reads.ts";
 import { openLeasedSession } from "#metadata/etcd-session.ts";
+import { decodeStatus, type MemberSize, STATUS_PATH } from "#metadata/etcd-size.ts";
 import { watchEtcd } from "#metadata/etcd-watch.ts";
 import { TxnEncoder } from "#metadata/etcd-wire.ts";
 import {
@@ -45,6 +46,8 @@ const NAMESPACE = "anybucket/";
 const NAMESPACE_BYTES_MAX = 64;
 /** How often a full etcd is asked whether it still is. */
 const FULL_CHECK_MS = 2_000;
+const STATUS_MS_MAX = 2_500;
+const NOTHING = Buffer.alloc(0);
 const LIMITS = { answerMs: 2_500, totalMs: 10_000, isRepeatable: true } as const;
 
 /** Throws when no member answers, or the user is not known. */
@@ -178,6 +181,19 @@ export class EtcdMetadata implements MetadataStore {
   async currentRevision(): Promise<number> {
     this.#assertUsable(undefined);
     return this.#reads.revision();
+  }
+
+  /** How full its members are, those that answer; throws when none does. */
+  async sizes(): Promise<readonly MemberSize[]> {
+    this.#assertUsable(undefined);
+    const request = { path: STATUS_PATH, request: NOTHING, answerMs: STATUS_MS_MAX };
+    const answers = await this.#members.askEach(request);
+    const sizes = answers.flatMap(({ member, answer }) =>
+      answer instanceof EtcdFailure ? [] : [decodeStatus(member, answer)],
+    );
+    if (sizes.length > 0) return sizes;
+    const reasons = answers.map(({ answer }) => (answer as EtcdFailure).message);
+    throw new Error(`Cannot learn how full etcd is: ${reasons.join("; ")}`);
   }
 
   /** Waits for the commits under way. */

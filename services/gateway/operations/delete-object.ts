@@ -4,15 +4,18 @@ import { deleteConditions, deletePrecondition } from "#gateway/conditions.ts";
 import type { Parts, S3Request, S3Response } from "#gateway/context.ts";
 import { callerId } from "#gateway/object-headers.ts";
 import { loadedBucket, requestedVersionId } from "#gateway/object-read.ts";
+import { refuseMarker } from "#gateway/room.ts";
 
-export async function deleteObject(request: S3Request, { objects }: Parts): Promise<S3Response> {
+export async function deleteObject(request: S3Request, parts: Parts): Promise<S3Response> {
   const bucket = loadedBucket(request);
   const { key, caller, headers, signal } = request;
   const precondition = deletePrecondition(deleteConditions(headers));
-  const removal = await objects.remove({
+  const versionId = requestedVersionId(request);
+  refuseMarker(parts, { bucket, versionId });
+  const removal = await parts.objects.remove({
     bucket,
     key,
-    versionId: requestedVersionId(request),
+    versionId,
     ownerId: callerId(caller),
     ...(precondition && { precondition }),
     signal,

@@ -5,6 +5,7 @@ import type { Parts, S3Request, S3Response } from "#gateway/context.ts";
 import { S3Error } from "#gateway/errors.ts";
 import { callerId } from "#gateway/object-headers.ts";
 import { checkedVersionId, loadedBucket } from "#gateway/object-read.ts";
+import { refuseMarker } from "#gateway/room.ts";
 import { document, type Element, element, field, readDocument } from "#gateway/xml.ts";
 import { Unavailable } from "#lib/unavailable.ts";
 
@@ -82,11 +83,7 @@ async function removeAll(
   return results;
 }
 
-async function removeOne(
-  request: S3Request,
-  { objects }: Parts,
-  deletion: Deletion,
-): Promise<Result> {
+async function removeOne(request: S3Request, parts: Parts, deletion: Deletion): Promise<Result> {
   const bucket = loadedBucket(request);
   const { key, etag } = deletion;
   try {
@@ -99,6 +96,7 @@ async function removeOne(
       bucket,
       key,
     });
+    refuseMarker(parts, { bucket, versionId });
     const precondition = deletePrecondition({
       etag,
       size: deletion.size === undefined ? undefined : matchSize("Size", deletion.size),
@@ -107,7 +105,7 @@ async function removeOne(
           ? undefined
           : matchTime("LastModifiedTime", deletion.lastModified),
     });
-    const removal = await objects.remove({
+    const removal = await parts.objects.remove({
       bucket,
       key,
       versionId,

@@ -2,7 +2,7 @@
 import { createServer } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { SERVER_OPTIONS } from "#gateway/connections.ts";
-import type { GatewaySettings } from "#gateway/context.ts";
+import type { GatewaySettings, Parts } from "#gateway/context.ts";
 import type { RequestRecord } from "#gateway/exchange.ts";
 import { Gateway, type GatewayOptions } from "#gateway/server.ts";
 import { ALICE } from "#gateway/testing/requests.ts";
@@ -22,7 +22,7 @@ export interface RunningGateway extends AsyncDisposable {
 export async function startGateway(
   objects: ObjectLayer,
   settings: Partial<GatewaySettings> = {},
-  options: Pick<GatewayOptions, "idleMs"> = {},
+  { room, ...options }: Pick<GatewayOptions, "idleMs"> & Pick<Parts, "room"> = {},
 ): Promise<RunningGateway> {
   const records: RequestRecord[] = [];
   const log: string[] = [];
@@ -45,6 +45,7 @@ export async function startGateway(
       },
       clock: systemClock,
       random: systemRandom,
+      room,
     },
     {
       log: { error: write, warn: write },
