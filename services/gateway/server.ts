@@ -221,7 +221,8 @@ export class Gateway {
 
   async #loadBucket(exchange: Exchange): Promise<void> {
     const { bucketName } = exchange;
-    exchange.bucket = await this.#parts.objects.buckets.get(bucketName, exchange.signal);
+    const { buckets } = this.#parts.objects;
+    exchange.bucket = await buckets.get(bucketName, exchange.signal, keyReadFirst(exchange));
     if (exchange.bucket === undefined) {
       throw new S3Error("NoSuchBucket", { elements: { BucketName: bucketName } });
     }
@@ -352,4 +353,9 @@ function answerNotConfigured(answer: NotConfigured): S3Response {
   if ("status" in answer) return { status: answer.status };
   const { code, message } = answer;
   throw new S3Error(code, message === undefined ? {} : { message });
+}
+
+/** What changes an object by a body looks at its key when that has come, and wants to know how it is by then. */
+function keyReadFirst({ method, key }: Exchange): string | undefined {
+  return key === "" || method === "PUT" || method === "POST" ? undefined : key;
 }

@@ -6,6 +6,7 @@ import { EtcdFailure } from "#metadata/etcd-failure.ts";
 import { Lane, type LaneItem } from "#metadata/etcd-lane.ts";
 import type { Members } from "#metadata/etcd-members.ts";
 import { Answer, type TxnEncoder } from "#metadata/etcd-wire.ts";
+import { asBuffer } from "#metadata/keys.ts";
 import { type Entry, MetadataUnavailable } from "#metadata/metadata-store.ts";
 
 export interface ReadParts {
@@ -84,11 +85,14 @@ export class Reads {
 
   async #send(batch: readonly PendingRead[]): Promise<void> {
     try {
-      const { entries, revision } = await this.#read(batch.flatMap(({ keys }) => keys));
-      let place = 0;
-      for (const { keys, resolve } of batch) {
-        resolve({ entries: entries.slice(place, place + keys.length), revision });
-        place += keys.length;
+      const { keys, places } = distinct(batch.flatMap((read) => read.keys));
+      const { entries, revision } = await this.#read(keys);
+      let begin = 0;
+      for (const read of batch) {
+        const end = begin + read.keys.length;
+        const found = places.slice(begin, end).map((place) => entries[place]);
+        read.resolve({ entries: found, revision });
+        begin = end;
       }
     } catch (error) {
       for (const { reject } of batch) reject(error as Error);
@@ -113,6 +117,19 @@ export class Reads {
     if (entries.length !== keys.length) throw new Error("Cannot read: etcd left keys out");
     return { entries, revision: answer.top.revision };
   }
+}
+
+/** Requests for the same bucket ask for the same two records of it. */
+function distinct(all: readonly Uint8Array[]) {
+  const known = new Map<string, number>();
+  const keys: Uint8Array[] = [];
+  const places = all.map((key) => {
+    const text = asBuffer(key).toString("latin1");
+    const place = known.get(text) ?? keys.push(key) - 1;
+    known.set(text, place);
+    return place;
+  });
+  return { keys, places };
 }
 
 function takeReads(queue: readonly PendingRead[]) {

@@ -1,7 +1,14 @@
 /** Buckets in the index: made, configured, listed, removed. A name leads to a configuration and to a small state. */
 import type { Clock } from "#lib/clock.ts";
 import type { Random } from "#lib/random.ts";
-import { bucketKey, bucketNameOf, bucketRange, bucketStateKey } from "#metadata/keys.ts";
+import {
+  bucketKey,
+  bucketNameOf,
+  bucketRange,
+  bucketStateKey,
+  liveKey,
+  markerKey,
+} from "#metadata/keys.ts";
 import type { Entry, MetadataStore, Put } from "#metadata/metadata-store.ts";
 import {
   type BucketRecord,
@@ -17,6 +24,7 @@ import type { Commits, Step } from "#objects/commits.ts";
 import { presentExpectation } from "#objects/key-view.ts";
 import type { Bucket, BucketChange } from "#objects/model.ts";
 import type { Buckets } from "#objects/object-layer.ts";
+import { ReadAhead } from "#objects/read-ahead.ts";
 
 /** Buckets whose records are kept decoded; reads go to the index all the same, so this saves time, not truth. */
 const DECODED_MAX = 1000;
@@ -83,8 +91,16 @@ export class IndexBuckets implements Buckets {
     );
   }
 
-  async get(name: string, signal: AbortSignal): Promise<Bucket | undefined> {
-    return (await this.#read(name, signal))?.bucket;
+  async get(name: string, signal: AbortSignal, key?: string): Promise<Bucket | undefined> {
+    const known = key === undefined ? undefined : this.#decoded.get(name);
+    if (key === undefined || known === undefined) return (await this.#read(name, signal))?.bucket;
+    const { id } = known.bucket;
+    const keys = [known.record.key, known.state.key, liveKey(id, key), markerKey(id, key)];
+    const [record, state, live, marker] = await this.#store.getMany(keys, signal);
+    const bucket = this.#stored(name, record, state)?.bucket;
+    // Removed and made again, it is another one, whose keys were not read.
+    if (bucket?.id !== id) return bucket;
+    return { ...bucket, ahead: new ReadAhead(key, { state, live, marker }) };
   }
 
   async list(request: Parameters<Buckets["list"]>[0]): ReturnType<Buckets["list"]> {
@@ -146,6 +162,10 @@ export class IndexBuckets implements Buckets {
   async #read(name: string, signal: AbortSignal): Promise<Stored | undefined> {
     const keys = [bucketKey(name), bucketStateKey(name)];
     const [record, state] = await this.#store.getMany(keys, signal);
+    return this.#stored(name, record, state);
+  }
+
+  #stored(name: string, record: Entry | undefined, state: Entry | undefined): Stored | undefined {
     if (record === undefined && state === undefined) return undefined;
     if (record === undefined || state === undefined) {
       throw new UnreadableRecord(`Cannot read bucket ${name}: one of its two records is missing`);

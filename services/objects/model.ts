@@ -2,6 +2,7 @@
  * What buckets, objects, versions and uploads are, in the words of S3, free of HTTP and of storage.
  * The gateway's operations speak only these types and the interfaces of `object-layer.ts`.
  */
+import type { ReadAhead } from "#objects/read-ahead.ts";
 
 export type CannedAcl =
   | "private"
@@ -33,6 +34,8 @@ export interface Bucket {
   readonly acl: CannedAcl;
   readonly tags: readonly Tag[] | undefined;
   readonly cors: readonly CorsRule[] | undefined;
+  /** Of the key that was named when the bucket was asked for; for the object layer alone. */
+  readonly ahead?: ReadAhead;
 }
 
 export interface CorsRule {

@@ -37,8 +37,8 @@ export interface Buckets {
     tags?: Bucket["tags"];
     signal: AbortSignal;
   }): Promise<{ kind: "created"; bucket: Bucket } | { kind: "exists"; bucket: Bucket }>;
-  /** Linearizable. */
-  get(name: string, signal: AbortSignal): Promise<Bucket | undefined>;
+  /** Linearizable. With a key, what is asked first of that key of this bucket is as it was at the same moment. */
+  get(name: string, signal: AbortSignal, key?: string): Promise<Bucket | undefined>;
   /** In order of name, after the one given. */
   list(request: {
     ownerId: string | undefined;

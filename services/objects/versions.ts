@@ -14,6 +14,7 @@ import { decodeVersion, type VersionRecord } from "#metadata/record-version.ts";
 import type { BucketRemoval } from "#objects/bucket-removal.ts";
 import type { Commits, Step } from "#objects/commits.ts";
 import { type Head, headOf, type KeyView, type Older, readOlder } from "#objects/key-view.ts";
+import type { Bucket } from "#objects/model.ts";
 import { markerVersion } from "#objects/new-version.ts";
 import type { ObjectLayer } from "#objects/object-layer.ts";
 import {
@@ -63,7 +64,7 @@ export class Versions {
 
   async find(request: Find): Promise<VersionRecord | undefined> {
     const { bucket, key, versionId, signal } = request;
-    if (versionId === undefined) return this.#current(bucket.id, key, signal);
+    if (versionId === undefined) return this.#current(bucket, key, signal);
     if (versionId === NULL_VERSION) return this.#nullVersion(bucket.id, key, signal);
     return this.#byId({ bucketId: bucket.id, key, versionId }, signal);
   }
@@ -108,10 +109,12 @@ export class Versions {
   }
 
   async #current(
-    bucketId: string,
+    { id: bucketId, ahead }: Bucket,
     key: string,
     signal: AbortSignal,
   ): Promise<VersionRecord | undefined> {
+    const known = ahead?.take(key);
+    if (known) return headOf(key, known.live, known.marker)?.version;
     const live = liveKey(bucketId, key);
     // One read where there is an object: it cannot have a marker beside it at that revision.
     const entry = await this.#store.get(live, signal);

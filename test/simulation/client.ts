@@ -4,7 +4,7 @@ import { UnreadableRecord } from "#metadata/record-wire.ts";
 import { ExtentGone } from "#objects/data-plane.ts";
 import type { IndexLayer } from "#objects/layer.ts";
 import type { Bucket, ObjectBody, ObjectVersion, Upload } from "#objects/model.ts";
-import type { Precondition } from "#objects/object-layer.ts";
+import type { ObjectLayer, Precondition } from "#objects/object-layer.ts";
 import { ATTRIBUTES } from "#objects/testing/open-layer.ts";
 import { checksumOf } from "#objects/testing/uploads.ts";
 import type { Answer, Condition, History, SeenVersion } from "../support/history.ts";
@@ -81,9 +81,10 @@ export class Client {
     options: { condition?: Condition | undefined; versionId?: string } = {},
   ): Promise<Answer> {
     const { condition, versionId } = options;
-    const { bucket, key } = target;
+    const { key } = target;
     const end = this.#begin(target, { kind: "delete", condition, versionId });
     return this.#answered(end, target, "delete", async (layer, signal) => {
+      const bucket = await bucketAhead(layer, target, signal);
       const precondition = this.#preconditionOf(condition);
       const removed = await layer.remove({
         bucket,
@@ -103,9 +104,10 @@ export class Client {
     target: Target,
     { versionId, part }: { versionId?: string | undefined; part: "whole" | "range" | "none" },
   ): Promise<Answer> {
-    const { bucket, key } = target;
+    const { key } = target;
     const end = this.#begin(target, { kind: "read", versionId });
     return this.#answered(end, target, "read", async (layer, signal) => {
+      const bucket = await bucketAhead(layer, target, signal);
       const version = await layer.find({ bucket, key, versionId, signal });
       if (version === undefined || version.isDeleteMarker) return { kind: "absent" };
       const value = this.#parts.values.byEtag(version.etag);
@@ -482,4 +484,15 @@ class Body implements ObjectBody {
       checksum: { algorithm: "CRC64NVME", type: "FULL_OBJECT", value },
     };
   }
+}
+
+/** As a gateway does, which learns in one question of bucket and key. */
+async function bucketAhead(
+  layer: ObjectLayer,
+  { bucket, key }: Target,
+  signal: AbortSignal,
+): Promise<Bucket> {
+  const found = await layer.buckets.get(bucket.name, signal, key);
+  if (found === undefined) throw new Error(`Cannot find bucket ${bucket.name}: nobody removed it`);
+  return found;
 }

@@ -1,0 +1,26 @@
+/** What the index said of a key in the same breath as of its bucket: the first question of most requests, answered without asking. */
+import type { Entry } from "#metadata/metadata-store.ts";
+
+export interface KeyEntries {
+  readonly state: Entry | undefined;
+  readonly live: Entry | undefined;
+  readonly marker: Entry | undefined;
+}
+
+/** For one request, and once: whoever asks again wants to know how it is by then. */
+export class ReadAhead {
+  readonly #key: string;
+  #entries: KeyEntries | undefined;
+
+  constructor(key: string, entries: KeyEntries) {
+    this.#key = key;
+    this.#entries = entries;
+  }
+
+  take(key: string): KeyEntries | undefined {
+    if (key !== this.#key) return undefined;
+    const entries = this.#entries;
+    this.#entries = undefined;
+    return entries;
+  }
+}
