@@ -85,6 +85,12 @@ describe("the roles of a cluster", () => {
     ["one machine with an etcd", [], etcd, /^ANYBUCKET_ETCD is set, and one machine by itself/],
     ["a role without one", ["keeper"], {}, /^ANYBUCKET_ETCD is not set: role keeper needs/],
     [
+      "an etcd without room",
+      ["keeper"],
+      { ...etcd, ANYBUCKET_ETCD_QUOTA: "0" },
+      /^ANYBUCKET_ETCD_QUOTA is 0/,
+    ],
+    [
       "a gateway without keys: none are made up",
       ["gateway"],
       etcd,

@@ -298,6 +298,11 @@ function roleFaults(settings: ReturnType<typeof declareSettings>, role: Role): s
     ];
   }
   const faults: string[] = [];
+  if (cluster.etcdQuota === 0) {
+    faults.push(
+      "ANYBUCKET_ETCD_QUOTA is 0: it must be what etcd was given, 2GiB where that was none",
+    );
+  }
   if (cluster.etcd.length === 0) {
     faults.push(`ANYBUCKET_ETCD is not set: role ${role} needs etcd's addresses`);
   }

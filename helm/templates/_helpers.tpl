@@ -139,6 +139,9 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version }}
   "ANYBUCKET_INITIAL_NODES" (include "anybucket.nodes" $top)
   "ANYBUCKET_LOG_FORMAT" "json"
 }}
+{{- if include "anybucket.ownEtcd" $top }}
+{{- $_ := set $own "ANYBUCKET_ETCD_QUOTA" (int64 $values.etcd.quotaBytes | toString) }}
+{{- end }}
 {{- if include "anybucket.etcdSecret" $top }}
 {{- $_ := set $own "ANYBUCKET_ETCD_CA_FILE" "/run/etcd/ca.crt" }}
 {{- $_ := set $own "ANYBUCKET_ETCD_CERT_FILE" "/run/etcd/tls.crt" }}

@@ -1,5 +1,6 @@
 /** The object layer of a cluster's process: the nodes' disks, the placement map, and what hangs on a session. */
 import { followMap } from "#cluster/follow-map.ts";
+import { IndexRoom } from "#cluster/index-room.ts";
 import { NodeStores } from "#cluster/node-stores.ts";
 import type { Cluster } from "#cluster/open-cluster.ts";
 import type { RoleProcess } from "#cluster/role-process.ts";
@@ -20,6 +21,7 @@ export interface LayerParts {
   readonly classes: StorageClasses;
   readonly cluster: Cluster;
   readonly stores: ReadonlyMap<string, ShardStore>;
+  readonly room?: IndexRoom;
 }
 
 /** What hangs on one session. */
@@ -60,6 +62,17 @@ export async function openMap(
   return closing.use(map);
 }
 
+/** Of those who add to the index, and of who makes room in it. */
+export async function openRoom(
+  { settings, log, closing, notes, metrics }: RoleProcess,
+  { metadata }: Cluster,
+): Promise<IndexRoom> {
+  const { etcdQuota: quotaBytes } = settings.cluster;
+  const sizes = () => metadata.sizes();
+  const shared = { clock: systemClock, log, notes, metrics };
+  return closing.use(await IndexRoom.open({ ...shared, sizes, quotaBytes }));
+}
+
 /** `codec`: what new objects are kept as. */
 export function storageClasses(codec: string, { smallObject }: Settings): StorageClasses {
   const names = { STANDARD: codec };
@@ -68,7 +81,7 @@ export function storageClasses(codec: string, { smallObject }: Settings): Storag
 
 export function openLayer(
   { log }: RoleProcess,
-  { cluster, stores, map, classes }: LayerParts,
+  { cluster, stores, map, classes, room }: LayerParts,
   session: Session,
   metadata: MetadataStore = cluster.metadata,
 ): BoundLayer {
@@ -77,7 +90,7 @@ export function openLayer(
   const shared = { session, clock: systemClock, random: systemRandom };
   const data = createDataPlane({ ...shared, stores, map, metadata, clusterId, classes, log });
   const { signal } = lifetime;
-  const objects = createObjectLayer({ ...shared, store: metadata, data, lifetime: signal });
+  const objects = createObjectLayer({ ...shared, store: metadata, data, room, lifetime: signal });
   return {
     objects,
     [Symbol.asyncDispose]: async () => {

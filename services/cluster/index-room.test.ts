@@ -105,6 +105,7 @@ test("from 80 % of the quota it is short, until less than 75 % are used", async 
   const { room, see, lines, note } = opened;
   expect(room.isShort).toBe(true);
   expect(note()).toContain("nearly full");
+  expect(room.needsRemovals).toBe(true);
   const verdicts: boolean[] = [];
   for (const used of [79, 81, 75, 74, 79]) verdicts.push(await see(size(used)));
   expect(verdicts).toEqual([true, true, true, false, false]);
@@ -112,6 +113,17 @@ test("from 80 % of the quota it is short, until less than 75 % are used", async 
     expect.stringMatching(/^error: the index is nearly full/),
     expect.stringMatching(/^warn: writes go on; the index fills/),
   ]);
+});
+
+test("from 90 % on removals shall leave no trash, until less than 85 % are used", async () => {
+  await using opened = await openRoom([size(89, 96)]);
+  const { room, see } = opened;
+  const verdicts: boolean[] = [room.isTight];
+  for (const used of [90, 85, 84, 89]) {
+    await see(size(used));
+    verdicts.push(room.isTight);
+  }
+  expect(verdicts).toEqual([false, true, true, false, false]);
 });
 
 test("of several members the fullest counts, each by the quota that it tells", async () => {
@@ -128,6 +140,7 @@ test("near the quota with all its pages it is short, however few are used, until
   const { room, see, note } = opened;
   expect(room.isShort).toBe(false);
   expect(await see(size(30, 95))).toBe(true);
+  expect(room.needsRemovals).toBe(false);
   expect(note()).toContain("defragment");
   expect(await see(size(30, 90))).toBe(true);
   expect(await see(size(30, 30))).toBe(false);
@@ -144,7 +157,7 @@ test("what was used too much is used again without a defragmentation", async () 
 test("while etcd's alarm stands it is short, whatever is used", async () => {
   await using opened = await openRoom([size(10, 10, { isFull: true })]);
   const { room, see, note } = opened;
-  expect(room.isShort).toBe(true);
+  expect([room.isShort, room.isTight]).toEqual([true, true]);
   expect(note()).toContain("disarm the alarm");
   expect(await see(size(10))).toBe(false);
 });

@@ -26,6 +26,8 @@ const LOOK_MS = 5_000;
 /** Shares of the quota. Each is left lower than it was reached, or the first removal would let one write in, and so on. */
 const FILLING = { from: 0.6, below: 0.55 };
 const SHORT = { from: 0.8, below: 0.75 };
+/** Removals outrun what makes room: they leave no trash any more, whose keys take more than those of what was removed. */
+const TIGHT = { from: 0.9, below: 0.85 };
 /** etcd refuses what would not fit behind all its pages, the free ones too: near its quota it is full, however little is in use. */
 const SHORT_OF_PAGES = { from: 0.95, below: 0.9 };
 
@@ -40,6 +42,7 @@ export class IndexRoom implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #filling = new Latch(FILLING);
   readonly #used = new Latch(SHORT);
+  readonly #tight = new Latch(TIGHT);
   readonly #pages = new Latch(SHORT_OF_PAGES);
   #hasAlarm = false;
   #unknown: string | undefined;
@@ -60,6 +63,15 @@ export class IndexRoom implements AsyncDisposable {
   /** While nobody answers it is what it was: no news is not room. */
   get isShort(): boolean {
     return this.#hasAlarm || this.#pages.isOn || this.#used.isOn;
+  }
+
+  /** More is used than should be: where only free pages are many, removals would not help. */
+  get needsRemovals(): boolean {
+    return this.#used.isOn;
+  }
+
+  get isTight(): boolean {
+    return this.#hasAlarm || this.#tight.isOn;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -102,6 +114,7 @@ export class IndexRoom implements AsyncDisposable {
     const wasShort = this.isShort;
     this.#filling.see(used);
     this.#used.see(used);
+    this.#tight.see(used);
     this.#pages.see(allocated);
     this.#hasAlarm = hasAlarm;
     const note = this.#note();

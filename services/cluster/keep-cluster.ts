@@ -4,6 +4,7 @@ import {
   openLayer,
   openMap,
   openNodes,
+  openRoom,
   storageClasses,
 } from "#cluster/data-layer.ts";
 import { nodeAdmin } from "#cluster/node-admin-server.ts";
@@ -58,7 +59,8 @@ export async function keepCluster(process: RoleProcess, cluster: Cluster): Promi
   const classes = storageClasses(codecOf("auto", map.map).name, process.settings);
   const currentRevision = () => metadata.currentRevision();
   const history = new IndexHistory({ metadata, currentRevision, log });
-  const parts = { cluster, stores: probe.reachable, map, classes, history };
+  const room = await openRoom(process, cluster);
+  const parts = { cluster, stores: probe.reachable, map, classes, history, room };
   work = closing.use(
     await SessionBound.open({
       ...shared,

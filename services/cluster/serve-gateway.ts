@@ -1,7 +1,6 @@
 /** Role gateway: S3 over the cluster's index and disks. It keeps nothing: any number of them serve the same buckets. */
 import { UserTable } from "#access/users-file.ts";
-import { openLayer, openMap, openNodes, storageClasses } from "#cluster/data-layer.ts";
-import { IndexRoom } from "#cluster/index-room.ts";
+import { openLayer, openMap, openNodes, openRoom, storageClasses } from "#cluster/data-layer.ts";
 import { nodeAdmin } from "#cluster/node-admin-server.ts";
 import type { Cluster } from "#cluster/open-cluster.ts";
 import type { RoleProcess } from "#cluster/role-process.ts";
@@ -34,7 +33,8 @@ export async function serveGateway(
   const codec = codecOf(settings.storageClass, map.map);
   notes.set("codec", `objects are kept as ${codec.name}: ${lossOf(codec)}`);
   const classes = storageClasses(codec.name, settings);
-  const parts = { cluster, stores: nodes.stores, map, classes };
+  const room = await openRoom(process, cluster);
+  const parts = { cluster, stores: nodes.stores, map, classes, room };
   const layer = closing.use(
     await SessionBound.open({
       metadata,
@@ -47,16 +47,6 @@ export async function serveGateway(
   for (const note of await createBuckets({ settings, metadata, ownerId: first.ownerId })) {
     notes.set(note, note);
   }
-  const room = closing.use(
-    await IndexRoom.open({
-      sizes: () => metadata.sizes(),
-      quotaBytes: settings.cluster.etcdQuota,
-      clock: systemClock,
-      log,
-      notes,
-      metrics,
-    }),
-  );
   const users = new UserTable(loaded.current);
   const server = new S3Server({
     settings,

@@ -35,6 +35,8 @@ export interface KeeperOptions {
   readonly history?: IndexHistory | undefined;
   /** How shards are taken away; undefined: the disks are of this machine. */
   readonly removals?: Removals | undefined;
+  /** Of the index; undefined: it has no bounds of its own. */
+  readonly room?: { readonly needsRemovals: boolean } | undefined;
   /** Those of a cluster. */
   readonly further?: readonly Job[];
   readonly trashRetentionMs?: number;

@@ -35,6 +35,19 @@ test("while a disk is nearly full the oldest go before their time, until it is n
   expect(await keys(keeper)).toBe(2);
 });
 
+test("while more of the index is used than should be all trash goes, whatever its age (R20)", async () => {
+  await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 1 });
+  const now = systemClock.now();
+  for (const hours of [0, 7, 13]) await trashed(keeper, now - hours * HOUR);
+  const room = { needsRemovals: false };
+  const job = trashJob(keeper, systemClock, room);
+  await keeper.run(job);
+  expect(await keys(keeper)).toBe(3);
+  room.needsRemovals = true;
+  await keeper.run(job);
+  expect([await keys(keeper), keeper.bench.shards]).toEqual([0, 0]);
+});
+
 test("a clock set forward makes no trash older than an hour more", async () => {
   await using keeper = await KeeperBench.open({ codec: "replica-1", disks: 1 });
   let leapMs = 0;
@@ -98,9 +111,13 @@ async function keys(keeper: KeeperBench): Promise<number> {
   return (await keeper.bench.metadata.range({ ...TRASH, limit: 1000 })).entries.length;
 }
 
-function trashJob(keeper: KeeperBench, clock: Clock = systemClock): TrashJob {
+function trashJob(
+  keeper: KeeperBench,
+  clock: Clock = systemClock,
+  room?: { needsRemovals: boolean },
+): TrashJob {
   const { stores, map, metadata, classes } = keeper.bench;
   const { manifests } = keeper;
   const parts = { stores, map, metadata, classes, manifests, clock, log: silentLog };
-  return new TrashJob({ ...parts, retentionMs: 24 * HOUR });
+  return new TrashJob({ ...parts, room, retentionMs: 24 * HOUR });
 }

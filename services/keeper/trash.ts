@@ -1,6 +1,6 @@
 /**
  * Takes away the bytes of what was deleted or overwritten, once the retention has passed; earlier, the oldest first,
- * while a disk is nearly full (R10).
+ * while a disk is nearly full (R10), or the index, of which trash takes about as much as what it was (R20).
  *
  * Safe to stop and repeat anywhere: shards go first, from all disks of their group, then the key, by a commit that
  * compares it. What a trash key names is named by nothing else and never will be again, so removing it twice, or
@@ -48,6 +48,8 @@ export interface TrashParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly retentionMs: number;
+  /** Whether too much of the index is used; undefined: it has no bounds of its own. */
+  readonly room?: { readonly needsRemovals: boolean } | undefined;
 }
 
 interface Removal {
@@ -97,9 +99,10 @@ export class TrashJob implements Job {
     const { retentionMs, clock, log, map } = this.#parts;
     // What lies where an old map does not look would stay until the weekly sweep.
     await map.refresh(signal);
-    const isFull = await this.#isNearlyFull();
+    const full = await this.#nearlyFull();
+    const isFull = full !== undefined;
     const share = isFull ? (PRESSURE_STEPS[this.#pressure] ?? 0) : 1;
-    if (isFull) log.warn({ share }, "a disk is nearly full: trash goes before its time");
+    if (isFull) log.warn({ share }, `${full} is nearly full: trash goes before its time`);
     this.#pressure = isFull ? this.#pressure + 1 : 0;
     const elapsedMs = clock.monotonic() - this.#startedMonotonicMs;
     const nowMs = Math.min(clock.now(), this.#startedMs + elapsedMs + CLOCK_LEAP_MS);
@@ -114,13 +117,14 @@ export class TrashJob implements Job {
     return goesOn ? "more" : "done";
   }
 
-  async #isNearlyFull(): Promise<boolean> {
+  async #nearlyFull(): Promise<"the index" | "a disk" | undefined> {
+    if (this.#parts.room?.needsRemovals === true) return "the index";
     for (const store of this.#parts.stores.values()) {
       // Of a disk that does not answer nobody knows.
       const { capacity, free } = await store.health().catch(() => ({ capacity: 0, free: 0 }));
-      if (capacity > 0 && 1 - free / capacity >= PRESSURE) return true;
+      if (capacity > 0 && 1 - free / capacity >= PRESSURE) return "a disk";
     }
-    return false;
+    return undefined;
   }
 
   async #removeAll(entries: readonly Entry[], context: JobContext): Promise<void> {

@@ -220,6 +220,23 @@ describe("commits without an answer", () => {
     expect(await all(opened.store, KEY.trash)).toEqual([]);
   });
 
+  test("before it is full, removals leave no trash where they can do without (R20)", async () => {
+    const versioned = bucket;
+    bucket = await opened.makeBucket("plain");
+    await put("one");
+    opened.room.isTight = true;
+    expect(await remove()).toMatchObject({ kind: "removed" });
+    expect(await texts()).toEqual([]);
+    expect(await all(opened.store, KEY.trash)).toEqual([]);
+    bucket = versioned;
+    await put("one");
+    const { version } = (await put("two")) as Stored;
+    // The version below must be put in its place.
+    expect(await remove(version.versionId)).toMatchObject({ kind: "removed" });
+    expect(await all(opened.store, KEY.trash)).toHaveLength(1);
+    expect(await texts()).toEqual(["one"]);
+  });
+
   test("nor can a removal from a full index land after it was answered", async () => {
     bucket = await opened.makeBucket("plain");
     await put("one");

@@ -51,7 +51,7 @@ export type Step<T> =
        * has changed proves nothing, as "absent" has no revision of its own.
        */
       readonly comesAndGoes?: boolean;
-      /** When the index is full: the change without puts, where that still does what was asked (R20). */
+      /** When the index is full, or nearly: the change without puts, where that still does what was asked (R20). */
       readonly whenFull?: Commit;
     };
 
@@ -67,6 +67,8 @@ export interface CommitParts {
   readonly random: Random;
   /** Ends when the process does. */
   readonly lifetime: AbortSignal;
+  /** Whether what can do without puts shall; undefined: the index itself refuses puts in time. */
+  readonly room?: { readonly isTight: boolean } | undefined;
   /** Called when a commit found that the placement of its bytes has changed: what plans the next write shall know it. */
   readonly onMoved?: () => Promise<unknown>;
 }
@@ -133,14 +135,16 @@ export class Commits {
     const step = await attempt();
     if (step.kind === "done") return step;
     if (step.kind === "retry") return { kind: "conflict" };
+    const { whenFull } = step;
+    // It puts nothing that could prove that it took effect.
+    const bare = whenFull && { ...step, change: whenFull, proof: undefined };
+    if (bare && this.#parts.room?.isTight === true) return this.#make(bare, fixed);
     try {
       return await this.#make(step, fixed);
     } catch (error) {
       if (!(error instanceof MetadataFull)) throw error;
-      const { whenFull } = step;
-      if (whenFull === undefined) throw new Unavailable("The index is full", { cause: error });
-      // It puts nothing that could prove that it took effect.
-      return this.#make({ ...step, change: whenFull, proof: undefined }, fixed);
+      if (bare === undefined) throw new Unavailable("The index is full", { cause: error });
+      return this.#make(bare, fixed);
     }
   }
 

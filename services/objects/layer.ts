@@ -29,6 +29,8 @@ export interface LayerParts {
   readonly session: Session;
   readonly clock: Clock;
   readonly random: Random;
+  /** Whether removals shall leave no trash, which takes more of the index for its retention than what was removed. */
+  readonly room?: { readonly isTight: boolean } | undefined;
   /** Aborted when the process ends: nothing then waits for the index any more. */
   readonly lifetime: AbortSignal;
 }

@@ -46,7 +46,6 @@ test.skipIf(!hasEtcd)(
     const shared = { session, random: systemRandom };
     const data = new MemoryDataPlane(shared);
     const { signal: lifetime } = new AbortController();
-    const objects = createObjectLayer({ ...shared, store, data, clock: systemClock, lifetime });
     const notes = new Map<string, string>();
     await using room = await IndexRoom.open({
       sizes: () => store.sizes(),
@@ -56,6 +55,8 @@ test.skipIf(!hasEtcd)(
       notes,
       metrics: createMetrics({ processMetrics: false }),
     });
+    const parts = { ...shared, store, data, clock: systemClock, lifetime };
+    const objects = createObjectLayer({ ...parts, room });
     await using running = await startGateway(objects, {}, { room });
     await objects.buckets.create({
       name: "photos",
@@ -67,8 +68,9 @@ test.skipIf(!hasEtcd)(
     });
     const send = async (method: string, key: string) => {
       const url = `http://127.0.0.1:${running.port}/photos/${key}`;
-      const headers = method === "PUT" ? HEADERS : {};
-      const answer = await fetch(url, { method, headers });
+      // A byte, for without any there would be nothing to leave in the trash.
+      const object = method === "PUT" ? { headers: HEADERS, body: "1" } : {};
+      const answer = await fetch(url, { method, ...object });
       const code = /<Code>(\w+)</.exec(await answer.text())?.[1];
       return code === undefined ? String(answer.status) : `${answer.status} ${code}`;
     };
@@ -91,9 +93,8 @@ test.skipIf(!hasEtcd)(
     await another[Symbol.asyncDispose]();
     expect(await send("GET", "0")).toBe("200");
     expect(await send("GET", "?list-type=2")).toBe("200");
-    expect(await each(2_500, "204", (number) => send("DELETE", `${number}`))).toMatchObject({
-      others: [],
-    });
+    const removed = await each(filled.begun, "204", (number) => send("DELETE", `${number}`));
+    expect(removed.others).toEqual([]);
     expect(await put(0)).toBe(REFUSED);
 
     await store.compact(await store.currentRevision());

@@ -227,6 +227,17 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
       }
     });
 
+    test("our processes are told the quota that the chart's etcd has", async () => {
+      const pods = podsOf(rendered);
+      const etcd = pods.find(({ role }) => role === "etcd");
+      const quota = /--quota-backend-bytes=(\d+)/.exec(JSON.stringify(etcd?.spec))?.[1];
+      for (const { role, spec } of pods) {
+        if (!OURS.includes(role)) continue;
+        const environment = environmentOf(spec.containers[0] as Container);
+        expect(environment["ANYBUCKET_ETCD_QUOTA"], `of ${role}`).toBe(quota);
+      }
+    });
+
     test("selectors find pods, and each budget and Service those of one role", async () => {
       const pods = podsOf(rendered);
       const selecting = rendered.filter(

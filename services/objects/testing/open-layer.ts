@@ -38,6 +38,7 @@ export interface TestLayer {
   readonly session: Session;
   readonly clock: SkippingClock;
   readonly signal: AbortSignal;
+  readonly room: { isTight: boolean };
   /** A second process on the same index and the same disks. */
   another(): Promise<TestLayer>;
   makeBucket(name?: string, versioning?: Versioning): Promise<Bucket>;
@@ -72,8 +73,10 @@ async function openOn(parts: {
     ...(parts.stored && { stored: parts.stored }),
   });
   const { signal } = new AbortController();
-  const layer = createObjectLayer({ store, data, session, clock, random, lifetime: signal });
+  const room = { isTight: false };
+  const layer = createObjectLayer({ store, data, session, clock, random, room, lifetime: signal });
   return {
+    room,
     layer,
     store,
     data,
