@@ -108,6 +108,7 @@ test.skipIf(!hasEtcd)(
     });
     // etcd may have applied the very commit that it answers so.
     expect(full).toBeInstanceOf(IndeterminateCommit);
+    expect((await store.sizes()).map(({ isFull }) => isFull)).toEqual([true]);
     await expect(put(store, "small", "1")).rejects.toThrow(MetadataFull);
     await expect(store.session()).rejects.toThrow(MetadataFull);
     const essential = { expect: [], put: [{ key: key("e"), value: key("1") }], remove: [] };
@@ -135,6 +136,7 @@ test.skipIf(!hasEtcd)(
       }
     }, 10_000);
     expect(text(await store.get(key("small")))).toBe("2");
+    expect((await store.sizes()).map(({ isFull }) => isFull)).toEqual([false]);
     expect(early.lost.aborted).toBe(false);
   },
 );
