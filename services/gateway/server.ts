@@ -19,6 +19,7 @@ import { refuseGrowth } from "#gateway/room.ts";
 import { findAddress, findOperation, hostName, type Match, splitTarget } from "#gateway/route.ts";
 import { refuseUnofferedHeaders } from "#gateway/unoffered-headers.ts";
 import { Unavailable } from "#lib/unavailable.ts";
+import type { KeyQuestion } from "#objects/model.ts";
 
 /** A Logger, as far as it is needed here. */
 export interface FaultLog {
@@ -222,7 +223,7 @@ export class Gateway {
   async #loadBucket(exchange: Exchange): Promise<void> {
     const { bucketName } = exchange;
     const { buckets } = this.#parts.objects;
-    exchange.bucket = await buckets.get(bucketName, exchange.signal, keyReadFirst(exchange));
+    exchange.bucket = await buckets.get(bucketName, exchange.signal, firstQuestion(exchange));
     if (exchange.bucket === undefined) {
       throw new S3Error("NoSuchBucket", { elements: { BucketName: bucketName } });
     }
@@ -356,6 +357,7 @@ function answerNotConfigured(answer: NotConfigured): S3Response {
 }
 
 /** What changes an object by a body looks at its key when that has come, and wants to know how it is by then. */
-function keyReadFirst({ method, key }: Exchange): string | undefined {
-  return key === "" || method === "PUT" || method === "POST" ? undefined : key;
+function firstQuestion({ method, key }: Exchange): KeyQuestion | undefined {
+  if (key === "" || method === "PUT" || method === "POST") return undefined;
+  return { key, isToChange: method === "DELETE" };
 }

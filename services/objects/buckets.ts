@@ -22,7 +22,7 @@ import { UnreadableRecord } from "#metadata/record-wire.ts";
 import type { BucketRemoval } from "#objects/bucket-removal.ts";
 import type { Commits, Step } from "#objects/commits.ts";
 import { presentExpectation } from "#objects/key-view.ts";
-import type { Bucket, BucketChange } from "#objects/model.ts";
+import type { Bucket, BucketChange, KeyQuestion } from "#objects/model.ts";
 import type { Buckets } from "#objects/object-layer.ts";
 import { ReadAhead } from "#objects/read-ahead.ts";
 
@@ -91,16 +91,23 @@ export class IndexBuckets implements Buckets {
     );
   }
 
-  async get(name: string, signal: AbortSignal, key?: string): Promise<Bucket | undefined> {
-    const known = key === undefined ? undefined : this.#decoded.get(name);
-    if (key === undefined || known === undefined) return (await this.#read(name, signal))?.bucket;
+  async get(
+    name: string,
+    signal: AbortSignal,
+    question?: KeyQuestion,
+  ): Promise<Bucket | undefined> {
+    const known = question === undefined ? undefined : this.#decoded.get(name);
+    if (!question || !known) return (await this.#read(name, signal))?.bucket;
+    const { key, isToChange } = question;
     const { id } = known.bucket;
-    const keys = [known.record.key, known.state.key, liveKey(id, key), markerKey(id, key)];
+    const keys = [known.record.key, known.state.key, liveKey(id, key)];
+    if (isToChange) keys.push(markerKey(id, key));
     const [record, state, live, marker] = await this.#store.getMany(keys, signal);
     const bucket = this.#stored(name, record, state)?.bucket;
     // Removed and made again, it is another one, whose keys were not read.
     if (bucket?.id !== id) return bucket;
-    return { ...bucket, ahead: new ReadAhead(key, { state, live, marker }) };
+    const whole = isToChange ? ([state, live, marker] as const) : undefined;
+    return { ...bucket, ahead: new ReadAhead(key, { live, whole }) };
   }
 
   async list(request: Parameters<Buckets["list"]>[0]): ReturnType<Buckets["list"]> {

@@ -33,10 +33,9 @@ export async function readKey(
   const state = bucketStateKey(bucket.name);
   const live = liveKey(bucket.id, key);
   const marker = markerKey(bucket.id, key);
-  const ahead = bucket.ahead?.take(key);
-  const [stateEntry, liveEntry, markerEntry] = ahead
-    ? [ahead.state, ahead.live, ahead.marker]
-    : await store.getMany([state, live, marker], signal);
+  const ahead = bucket.ahead?.take(key)?.whole;
+  const [stateEntry, liveEntry, markerEntry] =
+    ahead ?? (await store.getMany([state, live, marker], signal));
   const presence = bucketPresence(bucket, stateEntry);
   if (typeof presence === "string") return presence;
   return {

@@ -38,6 +38,12 @@ export interface Bucket {
   readonly ahead?: ReadAhead;
 }
 
+/** Which key, and whether it is to be changed, which takes its bucket's state and both possible heads at one revision. */
+export interface KeyQuestion {
+  readonly key: string;
+  readonly isToChange: boolean;
+}
+
 export interface CorsRule {
   readonly id: string | undefined;
   readonly allowedOrigins: readonly string[];

@@ -10,6 +10,7 @@ import type {
   ChecksumAlgorithm,
   ChecksumType,
   ContentHeaders,
+  KeyQuestion,
   ObjectAttributes,
   ObjectBody,
   ObjectVersion,
@@ -38,7 +39,7 @@ export interface Buckets {
     signal: AbortSignal;
   }): Promise<{ kind: "created"; bucket: Bucket } | { kind: "exists"; bucket: Bucket }>;
   /** Linearizable. With a key, what is asked first of that key of this bucket is as it was at the same moment. */
-  get(name: string, signal: AbortSignal, key?: string): Promise<Bucket | undefined>;
+  get(name: string, signal: AbortSignal, question?: KeyQuestion): Promise<Bucket | undefined>;
   /** In order of name, after the one given. */
   list(request: {
     ownerId: string | undefined;

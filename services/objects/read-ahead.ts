@@ -2,9 +2,11 @@
 import type { Entry } from "#metadata/metadata-store.ts";
 
 export interface KeyEntries {
-  readonly state: Entry | undefined;
   readonly live: Entry | undefined;
-  readonly marker: Entry | undefined;
+  /** undefined: it was only to be read. */
+  readonly whole:
+    | readonly [state: Entry | undefined, live: Entry | undefined, marker: Entry | undefined]
+    | undefined;
 }
 
 /** For one request, and once: whoever asks again wants to know how it is by then. */

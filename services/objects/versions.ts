@@ -113,11 +113,10 @@ export class Versions {
     key: string,
     signal: AbortSignal,
   ): Promise<VersionRecord | undefined> {
-    const known = ahead?.take(key);
-    if (known) return headOf(key, known.live, known.marker)?.version;
     const live = liveKey(bucketId, key);
     // One read where there is an object: it cannot have a marker beside it at that revision.
-    const entry = await this.#store.get(live, signal);
+    const known = ahead?.take(key);
+    const entry = known ? known.live : await this.#store.get(live, signal);
     if (entry !== undefined) return decodeVersion(key, entry.value);
     const [again, marker] = await this.#store.getMany([live, markerKey(bucketId, key)], signal);
     return headOf(key, again, marker)?.version;

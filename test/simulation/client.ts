@@ -3,7 +3,7 @@ import { hash } from "node:crypto";
 import { UnreadableRecord } from "#metadata/record-wire.ts";
 import { ExtentGone } from "#objects/data-plane.ts";
 import type { IndexLayer } from "#objects/layer.ts";
-import type { Bucket, ObjectBody, ObjectVersion, Upload } from "#objects/model.ts";
+import type { Bucket, KeyQuestion, ObjectBody, ObjectVersion, Upload } from "#objects/model.ts";
 import type { ObjectLayer, Precondition } from "#objects/object-layer.ts";
 import { ATTRIBUTES } from "#objects/testing/open-layer.ts";
 import { checksumOf } from "#objects/testing/uploads.ts";
@@ -84,7 +84,7 @@ export class Client {
     const { key } = target;
     const end = this.#begin(target, { kind: "delete", condition, versionId });
     return this.#answered(end, target, "delete", async (layer, signal) => {
-      const bucket = await bucketAhead(layer, target, signal);
+      const bucket = await bucketAhead(layer, { ...target, isToChange: true }, signal);
       const precondition = this.#preconditionOf(condition);
       const removed = await layer.remove({
         bucket,
@@ -107,7 +107,7 @@ export class Client {
     const { key } = target;
     const end = this.#begin(target, { kind: "read", versionId });
     return this.#answered(end, target, "read", async (layer, signal) => {
-      const bucket = await bucketAhead(layer, target, signal);
+      const bucket = await bucketAhead(layer, { ...target, isToChange: false }, signal);
       const version = await layer.find({ bucket, key, versionId, signal });
       if (version === undefined || version.isDeleteMarker) return { kind: "absent" };
       const value = this.#parts.values.byEtag(version.etag);
@@ -489,10 +489,10 @@ class Body implements ObjectBody {
 /** As a gateway does, which learns in one question of bucket and key. */
 async function bucketAhead(
   layer: ObjectLayer,
-  { bucket, key }: Target,
+  { bucket, ...question }: KeyQuestion & { bucket: Bucket },
   signal: AbortSignal,
 ): Promise<Bucket> {
-  const found = await layer.buckets.get(bucket.name, signal, key);
+  const found = await layer.buckets.get(bucket.name, signal, question);
   if (found === undefined) throw new Error(`Cannot find bucket ${bucket.name}: nobody removed it`);
   return found;
 }
