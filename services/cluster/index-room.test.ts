@@ -5,7 +5,7 @@ import { silentLog } from "#lib/log.ts";
 import { createMetrics } from "#lib/metrics.ts";
 import type { MemberSize } from "#metadata/etcd-size.ts";
 
-const QUOTA = 1000;
+const QUOTA = 1000 * 1024 * 1024;
 
 /** One that sleeps until it is woken. */
 class WokenClock implements Clock {
@@ -91,7 +91,7 @@ test("at 60 % it says that the index fills, once, and takes more until 80 %", as
   expect(await see(size(60))).toBe(false);
   expect(note()).toContain("the index fills");
   expect(await see(size(79, 85))).toBe(false);
-  expect(note()).toContain("79 % used, 85 % allocated");
+  expect(note()).toContain("(of 1000 MiB 79 % used, 85 % allocated)");
   expect(lines).toEqual([expect.stringMatching(/^warn: the index fills/)]);
   await see(size(55));
   expect(note()).toContain("the index fills");
@@ -128,11 +128,12 @@ test("from 90 % on removals shall leave no trash, until less than 85 % are used"
 
 test("of several members the fullest counts, each by the quota that it tells", async () => {
   await using opened = await openRoom([size(10), size(20), size(79)]);
-  const { see } = opened;
+  const { see, note } = opened;
   expect(await see(size(10), size(82), size(20))).toBe(true);
   expect(await see(size(10), size(20))).toBe(false);
   expect(await see(size(82, 82, { quotaBytes: 2 * QUOTA }))).toBe(false);
-  expect(await see(size(42, 42, { quotaBytes: QUOTA / 2 }))).toBe(true);
+  expect(await see(size(10), size(42, 46, { quotaBytes: QUOTA / 2 }))).toBe(true);
+  expect(note()).toContain("(of 500 MiB 84 % used, 92 % allocated)");
 });
 
 test("near the quota with all its pages it is short, however few are used, until it was defragmented", async () => {
@@ -178,12 +179,12 @@ test("while no member answers it stays as it was, and says so once", async () =>
 test("bytes and quota of the members that answer are measured", async () => {
   await using opened = await openRoom([size(30, 40), size(5, 5, { member: "http://two:2379" })]);
   const { see, metrics } = opened;
-  await see(size(31, 41, { quotaBytes: 2000 }));
+  await see(size(31, 41, { quotaBytes: 2 * QUOTA }));
   const { values } = await metrics.etcdBytes.get();
   const member = "http://one:2379";
   expect(values.map(({ labels, value }) => ({ ...labels, value }))).toEqual([
-    { member, kind: "used", value: 310 },
-    { member, kind: "allocated", value: 410 },
-    { member, kind: "quota", value: 2000 },
+    { member, kind: "used", value: 0.31 * QUOTA },
+    { member, kind: "allocated", value: 0.41 * QUOTA },
+    { member, kind: "quota", value: 2 * QUOTA },
   ]);
 });

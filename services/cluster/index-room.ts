@@ -1,6 +1,7 @@
 /**
  * Whether etcd has room for more (R20). One that has used up its quota takes only removals, grants no lease, and needs an operator to
- * come back. So gateways look every few seconds, say so at 60 %, and at 80 % take no more than reads and removals.
+ * come back. So gateways and keepers look every few seconds, say so at 60 %, and from 80 % on gateways take no more than reads and
+ * removals, while keepers empty the trash.
  * Which figure is judged, and why: metadata/README.md.
  */
 import type { Clock } from "#lib/clock.ts";
@@ -23,6 +24,8 @@ export interface IndexRoomParts {
 /** At 13,000 commits a second of 1 KiB, the most that was measured, etcd grows by 65 MiB meanwhile: 3 % of its usual quota. */
 const LOOK_MS = 5_000;
 
+const MIB = 1024 * 1024;
+
 /** Shares of the quota. Each is left lower than it was reached, or the first removal would let one write in, and so on. */
 const FILLING = { from: 0.6, below: 0.55 };
 const SHORT = { from: 0.8, below: 0.75 };
@@ -34,6 +37,8 @@ const SHORT_OF_PAGES = { from: 0.95, below: 0.9 };
 interface Fullness {
   readonly used: number;
   readonly allocated: number;
+  /** Of the member with the most in use; where it is wrong the rest is too, so it is told. */
+  readonly quotaBytes: number;
   readonly hasAlarm: boolean;
 }
 
@@ -108,7 +113,7 @@ export class IndexRoom implements AsyncDisposable {
     }
   }
 
-  #judge({ used, allocated, hasAlarm }: Fullness): void {
+  #judge({ used, allocated, quotaBytes, hasAlarm }: Fullness): void {
     const { log, notes } = this.#parts;
     const before = this.#note();
     const wasShort = this.isShort;
@@ -118,13 +123,14 @@ export class IndexRoom implements AsyncDisposable {
     this.#pages.see(allocated);
     this.#hasAlarm = hasAlarm;
     const note = this.#note();
-    const figures = `${percent(used)} used, ${percent(allocated)} allocated`;
+    const figures = `of ${Math.round(quotaBytes / MIB)} MiB ${percent(used)} used, ${percent(allocated)} allocated`;
+    const fields = { used, allocated, quotaBytes };
     if (note === undefined) notes.delete("room");
     else notes.set("room", `${note} (${figures})`);
     if (note === before) return;
-    if (note === undefined) log.info({ used, allocated }, "the index has room again");
-    else if (this.isShort) log.error({ used, allocated }, note);
-    else log.warn({ used, allocated }, wasShort ? `writes go on; ${note}` : note);
+    if (note === undefined) log.info(fields, "the index has room again");
+    else if (this.isShort) log.error(fields, note);
+    else log.warn(fields, wasShort ? `writes go on; ${note}` : note);
   }
 
   /** What the operator is told. */
@@ -175,15 +181,14 @@ class Latch {
 
 /** Every commit needs room on every member. */
 function fullest(sizes: readonly MemberSize[], quotaBytes: number): Fullness {
-  const shares = sizes.map((size) => {
+  let found = { used: 0, allocated: 0, quotaBytes };
+  for (const size of sizes) {
     const quota = size.quotaBytes ?? quotaBytes;
-    return { used: size.usedBytes / quota, allocated: size.allocatedBytes / quota };
-  });
-  return {
-    used: Math.max(...shares.map(({ used }) => used)),
-    allocated: Math.max(...shares.map(({ allocated }) => allocated)),
-    hasAlarm: sizes.some(({ isFull }) => isFull),
-  };
+    const used = size.usedBytes / quota;
+    const allocated = Math.max(size.allocatedBytes / quota, found.allocated);
+    found = used > found.used ? { used, allocated, quotaBytes: quota } : { ...found, allocated };
+  }
+  return { ...found, hasAlarm: sizes.some(({ isFull }) => isFull) };
 }
 
 function percent(share: number): string {
