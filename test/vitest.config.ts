@@ -10,6 +10,8 @@ const WITH_PROCESSES = [
   "services/metadata/index-log.test.ts",
   "services/metadata/lmdb.test.ts",
   "services/shards/client.test.ts",
+  "services/local/certificate.test.ts",
+  "services/shards/renewed-certificates.test.ts",
   "services/shards/tls.test.ts",
   "services/storage/processes.test.ts",
 ];

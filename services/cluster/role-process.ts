@@ -24,6 +24,8 @@ export class RoleProcess implements AsyncDisposable {
   jobs: () => readonly unknown[] = () => [];
   /** Called before metrics are read. */
   readonly measures: (() => Promise<void> | void)[] = [];
+  /** Called on SIGHUP: what reads the operator's files again. */
+  readonly reloads: (() => Promise<unknown>)[] = [];
   api: NonNullable<AdminSource["api"]> = () => undefined;
 
   private constructor(settings: Settings, version: string) {
@@ -35,6 +37,9 @@ export class RoleProcess implements AsyncDisposable {
     this.stopped = nextStopSignal().then((signal) => {
       stop.abort(new Error(`The process was asked to stop (${signal})`));
       return signal;
+    });
+    globalThis.process.on("SIGHUP", () => {
+      for (const reload of this.reloads) void reload();
     });
   }
 

@@ -25,12 +25,12 @@ export async function runRole(
 }
 
 async function startRole(role: Exclude<Role, "all">, process: RoleProcess): Promise<void> {
-  const { settings, log, closing, signal } = process;
+  const { settings, log, metrics, closing, signal, reloads } = process;
   const onWait = (reason: string) => process.notes.set("etcd", reason);
-  const parts = { settings, log, closing, signal, onWait };
+  const parts = { settings, log, metrics, closing, signal, reloads, onWait };
   if (role === "storage") {
     const disks = await findDisks(settings, closing);
-    const cluster = await openCluster(parts, disks.known);
+    const cluster = await openCluster({ ...parts, nodeId: settings.cluster.node }, disks.known);
     process.notes.delete("etcd");
     const own = await serveStorage(process, cluster, disks);
     if (settings.cluster.gateway) await serveGateway(process, cluster, own);

@@ -58,12 +58,9 @@ export async function serveGateway(
     room,
   });
   certificate?.onChange((next) => server.useCertificate(next));
-  globalThis.process.on("SIGHUP", () => {
-    void certificate?.reload();
-    void loaded.reload().then((isRead) => {
-      if (isRead) users.replace(loaded.current);
-      return isRead;
-    });
+  if (certificate) process.reloads.push(() => certificate.reload());
+  process.reloads.push(async () => {
+    if (await loaded.reload()) users.replace(loaded.current);
   });
   process.measures.push(() => server.measure());
   process.api = nodeAdmin(process, { cluster, nodes });

@@ -65,6 +65,13 @@ export function createMetrics(options: { processMetrics: boolean }) {
       registers,
       aggregator: "max",
     }),
+    certificateExpires: new Gauge({
+      name: "anybucket_certificate_expires_timestamp_seconds",
+      help: "When the certificate in use, or its authority if that is sooner, expires: seconds since the epoch",
+      labelNames: ["certificate"],
+      registers,
+      aggregator: "min",
+    }),
     jobProgress: new Gauge({
       name: "anybucket_job_progress",
       help: "Work of a background job: bytes or items done, remaining and failed",

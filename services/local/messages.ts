@@ -1,7 +1,7 @@
 /** What the supervising process and its workers say to each other. */
 
 import type { User } from "#access/users.ts";
-import type { Certificate } from "#local/certificate.ts";
+import type { Certificate } from "#local/pem.ts";
 import type { IndexLayout } from "#metadata/index-layout.ts";
 import type { Settings } from "#settings.ts";
 

@@ -12,8 +12,9 @@ import type { Metrics } from "#lib/metrics.ts";
 import { systemRandom } from "#lib/random.ts";
 import { accessLog } from "#local/access-log.ts";
 import { parseAddress } from "#local/address.ts";
-import type { Certificate } from "#local/certificate.ts";
+import { expiryOf } from "#local/certificate-expiry.ts";
 import { listenFault } from "#local/operator-fault.ts";
+import type { Certificate } from "#local/pem.ts";
 import { RequestTally } from "#local/request-tally.ts";
 import type { ObjectLayer } from "#objects/object-layer.ts";
 import type { Settings } from "#settings.ts";
@@ -70,6 +71,7 @@ export class S3Server {
     this.#server = server;
     this.#useCertificate = useCertificate;
     this.#gateway.attach(server);
+    if (certificate) this.#measureExpiry(certificate);
   }
 
   async listen(): Promise<void> {
@@ -112,8 +114,10 @@ export class S3Server {
     return { busy, connections: this.#gateway.connections };
   }
 
+  /** Shown to connections from now on. */
   useCertificate(certificate: Certificate): void {
     this.#useCertificate(certificate);
+    this.#measureExpiry(certificate);
   }
 
   /** Says that it is not ready any more, and goes on serving. */
@@ -130,6 +134,10 @@ export class S3Server {
   measure(): void {
     this.#tally.handOver();
     this.#metrics.inFlight.set(this.#gateway.inFlight);
+  }
+
+  #measureExpiry(certificate: Certificate): void {
+    this.#metrics.certificateExpires.set({ certificate: "s3" }, expiryOf(certificate).atMs / 1000);
   }
 }
 

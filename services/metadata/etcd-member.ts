@@ -3,11 +3,20 @@ import { type Client, connectivityState, type Metadata, type ServiceError } from
 import { EtcdAuthenticationFailedError, type IOptions, type Services } from "etcd3";
 import { ConnectionPool } from "etcd3/lib/connection-pool.js";
 import type { Clock } from "#lib/clock.ts";
+import type { Renewable } from "#lib/renewable.ts";
 import { EtcdFailure, failureOf, needsNewToken } from "#metadata/etcd-failure.ts";
 import { type UnaryCall, UnaryConnection } from "#metadata/etcd-unary.ts";
 
+/** PEM. */
+export interface EtcdTls {
+  readonly ca: Buffer;
+  readonly certificate?: Buffer;
+  readonly key?: Buffer;
+}
+
 export interface EtcdAccess {
-  readonly tls?: { readonly ca: Buffer; readonly certificate?: Buffer; readonly key?: Buffer };
+  /** Connections made from now on have what there is then. */
+  readonly tls?: Renewable<EtcdTls>;
   readonly user?: { readonly name: string; readonly password: string };
 }
 
@@ -53,6 +62,10 @@ export class Member {
   readonly #clock: Clock;
   readonly #unary: UnaryConnection;
   #pool: ConnectionPool;
+  /** The pool before the last renewal: no more than one is kept. */
+  #left: ConnectionPool | undefined;
+  /** What the pool's connections show and believe. */
+  #shown: EtcdTls | undefined;
   #suspectUntil = 0;
   #tokenRenewed = Number.NEGATIVE_INFINITY;
 
@@ -115,6 +128,7 @@ export class Member {
 
   close(): void {
     this.#pool.close();
+    this.#left?.close();
     this.#unary.close();
   }
 
@@ -125,6 +139,7 @@ export class Member {
   }
 
   async #authenticated(service: ServiceName): Promise<Connection> {
+    if (this.#access.tls?.current !== this.#shown) this.#showRenewed();
     try {
       return await this.#pool.withConnection(service, (parts) => parts);
     } catch (error) {
@@ -144,15 +159,23 @@ export class Member {
     this.#pool = this.#open();
   }
 
+  /** A pool cannot be given another certificate. The one before is left to the streams on it, which closing it would cut. */
+  #showRenewed(): void {
+    this.#left?.close();
+    this.#left = this.#pool;
+    this.#pool = this.#open();
+  }
+
   async #becomeReady(client: Client, deadline: number): Promise<void> {
     const channel = client.getChannel();
     let isTried = false;
     for (;;) {
       const state = channel.getConnectivityState(true);
       if (state === connectivityState.READY) return;
-      const isFailing =
-        state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN;
-      if (isFailing && isTried) break;
+      if (state === connectivityState.SHUTDOWN) {
+        throw new EtcdFailure("unsent", `${this.endpoint}: its connections are being made anew`);
+      }
+      if (state === connectivityState.TRANSIENT_FAILURE && isTried) break;
       if (state === connectivityState.CONNECTING) isTried = true;
       const { promise, resolve } = Promise.withResolvers<boolean>();
       channel.watchConnectivityState(state, deadline, (error) => resolve(error === undefined));
@@ -164,7 +187,9 @@ export class Member {
   }
 
   #open(): ConnectionPool {
-    const { tls, user } = this.#access;
+    const { user } = this.#access;
+    const tls = this.#access.tls?.current;
+    this.#shown = tls;
     const options: IOptions = {
       hosts: [this.endpoint],
       faultHandling: { host: () => ONCE, global: ONCE },

@@ -16,9 +16,16 @@ import {
 import { status } from "@grpc/grpc-js";
 import { EtcdFailure } from "#metadata/etcd-failure.ts";
 
+interface UnaryTls {
+  readonly ca: Buffer;
+  readonly certificate?: Buffer;
+  readonly key?: Buffer;
+}
+
 export interface UnaryOptions {
   readonly endpoint: string;
-  readonly tls?: { readonly ca: Buffer; readonly certificate?: Buffer; readonly key?: Buffer };
+  /** As it is when a connection is made. */
+  readonly tls?: { readonly current: UnaryTls };
   readonly windowBytes: number;
   readonly answerBytesMax: number;
 }
@@ -31,6 +38,8 @@ export interface UnaryCall {
   readonly answerMs: number;
 }
 
+/** What has not connected by then is given up: a session whose certificate the member refuses ends without an event. */
+const CONNECT_MS = 3_000;
 /** gRPC's frame of a message: whether it is compressed, and its length. */
 const FRAME_BYTES = 5;
 
@@ -155,7 +164,8 @@ export class UnaryConnection {
   }
 
   #connect(): Promise<ClientHttp2Session> {
-    const { endpoint, tls, windowBytes } = this.#options;
+    const { endpoint, windowBytes } = this.#options;
+    const tls = this.#options.tls?.current;
     const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>();
     const session = connect(endpoint, {
       settings: { enablePush: false, initialWindowSize: windowBytes },
@@ -168,15 +178,21 @@ export class UnaryConnection {
     session.once("connect", () => session.setLocalWindowSize(windowBytes));
     // That it accepts connections says little: a process that hangs does so, too.
     session.once("remoteSettings", () => {
+      clearTimeout(late);
       this.#session = session;
       resolve(session);
     });
     const gone = (error: Error) => {
+      clearTimeout(late);
       reject(error);
       // Another may have been made meanwhile.
       if (this.#ready === promise) this.#ready = undefined;
       if (this.#session === session) this.#session = undefined;
     };
+    const late = setTimeout(() => {
+      gone(new Error("the member ended the connection, or does not answer"));
+      session.destroy();
+    }, CONNECT_MS).unref();
     session.on("error", gone);
     session.on("goaway", () => gone(new Error("the member is ending the connection")));
     session.on("close", () => gone(new Error("the connection was closed")));

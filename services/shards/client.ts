@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import type { ClientOptions } from "@grpc/grpc-js";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
+import type { Renewable } from "#lib/renewable.ts";
 import { type ClusterTls, channelCredentials } from "#shards/cluster-tls.ts";
 import { FarControl } from "#shards/control.ts";
 import { FarShardStore } from "#shards/far-store.ts";
@@ -20,7 +21,7 @@ export interface NodeConnectionOptions {
   readonly address: string;
   readonly nodeId: string;
   readonly clusterId: string;
-  readonly tls?: ClusterTls;
+  readonly tls?: Renewable<ClusterTls>;
   /** For the node's log, where there are no certificates that say it. */
   readonly caller?: string;
   readonly clock: Clock;
@@ -65,7 +66,7 @@ class GrpcNodeConnection implements NodeConnection {
     this.address = address;
     const log = options.log.child({ node: nodeId, address });
     this.#rare = new RareLog(log, clock);
-    const caller = tls ? describe(roleNamesOf(new X509Certificate(tls.certificate))) : "";
+    const caller = tls ? describe(roleNamesOf(new X509Certificate(tls.current.certificate))) : "";
     const parts = {
       address,
       nodeId,

@@ -4,11 +4,13 @@
  */
 import { X509Certificate } from "node:crypto";
 import {
-  ChannelCredentials,
+  type ChannelCredentials,
   credentials,
+  experimental,
   ServerCredentials,
   type VerifyOptions,
 } from "@grpc/grpc-js";
+import type { Renewable } from "#lib/renewable.ts";
 import { describe, type RoleName, roleNamesOf, roleNamesOfPeer } from "#shards/role-names.ts";
 
 /** PEM: the cluster's own authority, and what this process shows of itself. */
@@ -20,19 +22,20 @@ export interface ClusterTls {
   readonly key: Buffer;
 }
 
-export function serverCredentials(tls: ClusterTls | undefined): ServerCredentials {
+/** Of connections that come from now on: those that there are keep the certificates with which they began. */
+export function serverCredentials(tls: Renewable<ClusterTls> | undefined): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
-  const pair = { private_key: tls.key, cert_chain: tls.certificate };
-  return ServerCredentials.createSsl(tls.ca, [pair], true);
+  const provider = new CertificateProvider(tls);
+  return experimental.createCertificateProviderServerCredentials(provider, provider, true);
 }
 
-/** Believes only the storage node that is meant. */
+/** Believes only the storage node that is meant. A renewed certificate is for the connections made after it. */
 export function channelCredentials(
-  tls: ClusterTls | undefined,
+  tls: Renewable<ClusterTls> | undefined,
   nodeId: string,
 ): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
-  const { cluster } = tls;
+  const { cluster } = tls.current;
   const verify: VerifyOptions = {
     checkServerIdentity: (_, { raw }) => {
       const names = roleNamesOfPeer(raw);
@@ -42,7 +45,8 @@ export function channelCredentials(
       );
     },
   };
-  return ChannelCredentials.createSsl(tls.ca, tls.key, tls.certificate, verify);
+  const provider = new CertificateProvider(tls);
+  return experimental.createCertificateProviderChannelCredentials(provider, provider, verify);
 }
 
 /** Throws when others would not believe that this process is what it is about to say. */
@@ -59,4 +63,45 @@ function isNode(
   node: { cluster: string; nodeId: string },
 ): boolean {
   return role === "storage" && cluster === node.cluster && name === node.nodeId;
+}
+
+/** grpc-js asks for authority and certificate apart; from here both change in one turn. */
+class CertificateProvider implements experimental.CertificateProvider {
+  readonly #tls: Renewable<ClusterTls>;
+  readonly #ends = new Map<unknown, () => void>();
+
+  constructor(tls: Renewable<ClusterTls>) {
+    this.#tls = tls;
+  }
+
+  addCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
+    this.#tell(listener, ({ ca }) => listener({ caCertificate: ca }));
+  }
+
+  addIdentityCertificateListener(listener: experimental.IdentityCertificateUpdateListener): void {
+    this.#tell(listener, ({ certificate, key }) => listener({ certificate, privateKey: key }));
+  }
+
+  removeCaCertificateListener(listener: experimental.CaCertificateUpdateListener): void {
+    this.#forget(listener);
+  }
+
+  removeIdentityCertificateListener(
+    listener: experimental.IdentityCertificateUpdateListener,
+  ): void {
+    this.#forget(listener);
+  }
+
+  #tell(listener: unknown, tell: (tls: ClusterTls) => void): void {
+    this.#ends.set(listener, this.#tls.onRenewed(tell));
+    // Not at once: a server listens for what comes of it only after this.
+    process.nextTick(() => {
+      if (this.#ends.has(listener)) tell(this.#tls.current);
+    });
+  }
+
+  #forget(listener: unknown): void {
+    this.#ends.get(listener)?.();
+    this.#ends.delete(listener);
+  }
 }

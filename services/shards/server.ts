@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import type { Clock } from "#lib/clock.ts";
 import type { Logger } from "#lib/log.ts";
+import type { Renewable } from "#lib/renewable.ts";
 import { ByteBudget } from "#shards/byte-budget.ts";
 import { type ClusterTls, requireNodeCertificate, serverCredentials } from "#shards/cluster-tls.ts";
 import { controlHandlers, NODE_SERVICE } from "#shards/control.ts";
@@ -28,7 +29,7 @@ export interface ShardServerOptions {
   /** `host:port`; port 0: any that is free. */
   readonly address: string;
   /** Without it everybody who knows the cluster's id is served: for clusters on one machine. */
-  readonly tls?: ClusterTls;
+  readonly tls?: Renewable<ClusterTls>;
   readonly control: NodeControl;
   readonly clock: Clock;
   readonly log: Logger;
@@ -57,7 +58,7 @@ type ExchangeCall = ServerDuplexStream<Buffer, Buffer>;
 
 export async function serveShards(options: ShardServerOptions): Promise<ShardServer> {
   const { identity, tls } = options;
-  if (tls) requireNodeCertificate(tls, identity.nodeId);
+  if (tls) requireNodeCertificate(tls.current, identity.nodeId);
   const service = new ShardService(options);
   const server = new Server({
     "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
@@ -183,7 +184,7 @@ class ShardService {
 
   #admit(call: IncomingCall): Peer | Refusal {
     const { identity, tls } = this.#options;
-    const admission = admit(call, { ...identity, certified: tls?.cluster });
+    const admission = admit(call, { ...identity, certified: tls?.current.cluster });
     if ("peer" in admission) return admission.peer;
     const { refusal, why, who, said } = admission;
     this.#log.warn(`refused ${why}`, { who, said, why }, "caller refused");

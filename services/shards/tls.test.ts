@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 import { Server } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Renewable } from "#lib/renewable.ts";
 import { type ClusterTls, serverCredentials } from "#shards/cluster-tls.ts";
 import { NODE_SERVICE } from "#shards/control.ts";
 import { Denied } from "#shards/faults.ts";
@@ -325,7 +326,7 @@ async function openImpostor(tls: ClusterTls): Promise<Impostor> {
   server.addService(SHARDS_SERVICE, { exchange: count });
   server.addService(NODE_SERVICE, { status: count, setDraining: count });
   const bind = promisify(server.bindAsync.bind(server));
-  const port = await bind("127.0.0.1:0", serverCredentials(tls));
+  const port = await bind("127.0.0.1:0", serverCredentials(new Renewable(tls)));
   return {
     port,
     get asked() {

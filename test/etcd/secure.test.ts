@@ -4,6 +4,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Renewable } from "#lib/renewable.ts";
+import type { EtcdTls } from "#metadata/etcd-member.ts";
 import { EtcdProcesses, hasEtcd } from "#metadata/testing/etcd-process.ts";
 import { isInstalled } from "../clients/programs.ts";
 import { key, put, text } from "./support.ts";
@@ -27,28 +29,58 @@ describe.skipIf(!hasEtcd || !isInstalled("openssl"))("an etcd with certificates"
     await rm(folder, { recursive: true });
   });
 
-  const withCertificate = async () => ({
+  const withCertificate = async (): Promise<EtcdTls> => ({
     ca: await pem("ca.crt"),
     certificate: await pem("client.crt"),
     key: await pem("client.key"),
   });
 
   test("lets in who shows one of its authority, and nobody else", async () => {
-    await using store = await etcd.open({ tls: await withCertificate() });
+    await using store = await etcd.open({ tls: new Renewable(await withCertificate()) });
     await put(store, "a", "1");
     expect(text(await store.get(key("a")))).toBe("1");
     const ca = await pem("ca.crt");
     const stranger = { certificate: await pem("stranger.crt"), key: await pem("stranger.key") };
     await Promise.all(
       [{ ca }, { ca, ...stranger }].map((tls) =>
-        expect(etcd.open({ tls })).rejects.toThrow("Cannot use"),
+        expect(etcd.open({ tls: new Renewable<EtcdTls>(tls) })).rejects.toThrow("Cannot use"),
       ),
     );
   });
 
+  test("goes on with a client whose certificate is renewed, and is shown the new one by connections made after it", async () => {
+    const tls = new Renewable(await withCertificate());
+    await using store = await etcd.open({ tls });
+    await put(store, "a", "1");
+    const stop = new AbortController();
+    const events = store.watch(key("w"), stop.signal)[Symbol.asyncIterator]();
+    const first = events.next();
+    await put(store, "w1", "1");
+    expect((await first).value).toMatchObject({ kind: "put" });
+
+    // One that etcd does not take: it shows which connections have it.
+    const stranger = { certificate: await pem("stranger.crt"), key: await pem("stranger.key") };
+    tls.renew({ ca: await pem("ca.crt"), ...stranger });
+    await put(store, "w2", "1");
+    expect((await events.next()).value).toMatchObject({ kind: "put" });
+    await expect(store.session()).rejects.toThrow("Cannot open a session");
+    // No reset, as there would be for a stream that was cut.
+    await put(store, "w3", "1");
+    expect((await events.next()).value).toMatchObject({ kind: "put" });
+    stop.abort();
+    await etcd.kill(0);
+    await etcd.startMember(0);
+    await expect(store.get(key("a"))).rejects.toThrow("Cannot read from etcd");
+
+    tls.renew(await withCertificate());
+    expect(text(await store.get(key("a")))).toBe("1");
+    await using session = await store.session();
+    await session.renew();
+  });
+
   test("is not believed when its own certificate is of another authority, which is said", async () => {
     const tls = { ...(await withCertificate()), ca: await pem("stranger.crt") };
-    const opened = etcd.open({ tls });
+    const opened = etcd.open({ tls: new Renewable(tls) });
     await expect(opened).rejects.toThrow("Cannot use");
     await expect(opened).rejects.toHaveProperty(
       "cause.message",
@@ -58,13 +90,13 @@ describe.skipIf(!hasEtcd || !isInstalled("openssl"))("an etcd with certificates"
 
   test("is not spoken to in plain text when there are certificates for it", async () => {
     const endpoints = etcd.endpoints.map((endpoint) => endpoint.replace("https", "http"));
-    const opened = etcd.open({ endpoints, tls: await withCertificate() });
+    const opened = etcd.open({ endpoints, tls: new Renewable(await withCertificate()) });
     await expect(opened).rejects.toThrow("not https");
   });
 
   test("is asked for by name, as addresses cannot be checked", async () => {
     const endpoints = etcd.endpoints.map((endpoint) => endpoint.replace("localhost", "127.0.0.1"));
-    const opened = etcd.open({ endpoints, tls: await withCertificate() });
+    const opened = etcd.open({ endpoints, tls: new Renewable(await withCertificate()) });
     await expect(opened).rejects.toThrow("host name");
   });
 });

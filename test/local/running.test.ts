@@ -1,4 +1,5 @@
 /** A running server and its operator: health, metrics and log, signals, reloads, a process that is killed. */
+import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import {
   type ClientRequest,
@@ -10,7 +11,7 @@ import { Agent } from "node:https";
 import { connect as connectPlainly } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect } from "node:tls";
+import { connect, type TLSSocket } from "node:tls";
 import {
   CreateBucketCommand,
   GetObjectCommand,
@@ -183,30 +184,44 @@ async function logged(message: string, times: number): Promise<void> {
 describe("TLS", () => {
   test("a replaced certificate is taken up while running, a broken one is not", async () => {
     const first = await certificate();
+    using early = await connected();
     makeCertificate(folder.path);
     await until(running, async () => (await certificate()) !== first, "the new one is shown");
     const second = await certificate();
     // By every process, and after a broken one too.
     for (let index = 0; index < 8; index++) expect(await certificate()).toBe(second);
+    const { body } = await admin("/metrics");
+    const [, expires] = EXPIRES.exec(body) ?? [];
+    expect(Number(expires) * 1000).toBeGreaterThan(Date.now());
+    // What was connected before is not cut off.
+    expect(early.getPeerCertificate().fingerprint256).toBe(first);
+    early.write("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    const [answer] = await once(early, "data");
+    expect(String(answer)).toMatch(/^HTTP\/1\.1 \d/);
 
     await writeFile(join(folder.path, "cert.pem"), "-----BEGIN CERTIFICATE-----\nbroken\n");
-    await logged("Certificate not reloaded: the last good one stays in use", 1);
+    await logged(NOT_TAKEN, 1);
     await sleep(300);
     for (let index = 0; index < 8; index++) expect(await certificate()).toBe(second);
     expect(await buckets(ALICE)).toEqual(["alices"]);
   });
 });
 
+const EXPIRES = /^anybucket_certificate_expires_timestamp_seconds\{certificate="s3"\} (\d+)$/m;
+const NOT_TAKEN =
+  "Cannot take the renewed certificate: a certificate in the file is not whole; the one before stays in use";
+
 /** Fingerprint of what a new connection is shown. */
 async function certificate(): Promise<string> {
-  const socket = connect({ port: running.port, host: "127.0.0.1", rejectUnauthorized: false });
-  return new Promise((resolve, reject) => {
-    socket.once("error", reject);
-    socket.once("secureConnect", () => {
-      resolve(socket.getPeerCertificate().fingerprint256);
-      socket.destroy();
-    });
-  });
+  using socket = await connected();
+  return socket.getPeerCertificate().fingerprint256;
+}
+
+async function connected(): Promise<TLSSocket & Disposable> {
+  const to = { port: running.port, host: "127.0.0.1", rejectUnauthorized: false };
+  const socket = connect(to);
+  await once(socket, "secureConnect");
+  return Object.assign(socket, { [Symbol.dispose]: () => void socket.destroy() });
 }
 
 test("a gateway process that is killed is started again, and needs none of the operator's files for it", async () => {

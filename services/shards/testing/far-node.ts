@@ -1,6 +1,7 @@
 /** A node served on a free port of this machine, and a connection to it. */
 import { type Clock, systemClock } from "#lib/clock.ts";
 import { type Logger, silentLog } from "#lib/log.ts";
+import { Renewable } from "#lib/renewable.ts";
 import { connectNode, type NodeConnection } from "#shards/client.ts";
 import type { ClusterTls } from "#shards/cluster-tls.ts";
 import { MemoryShardStore } from "#shards/memory-shard-store.ts";
@@ -22,8 +23,8 @@ export interface FarNode extends AsyncDisposable {
 
 export interface FarNodeOptions {
   readonly store?: ShardStore;
-  readonly serverTls?: ClusterTls;
-  readonly tls?: ClusterTls;
+  readonly serverTls?: ClusterTls | Renewable<ClusterTls>;
+  readonly tls?: ClusterTls | Renewable<ClusterTls>;
   readonly control?: Partial<NodeControl>;
   readonly clock?: Clock;
   readonly log?: Logger;
@@ -55,7 +56,7 @@ export function serveStore(store: ShardStore, options: FarNodeOptions = {}): Pro
     stores: new Map([[store.diskId, store]]),
     identity: IDENTITY,
     address: `127.0.0.1:${options.port ?? 0}`,
-    ...(serverTls && { tls: serverTls }),
+    ...(serverTls && { tls: renewable(serverTls) }),
     control: {
       status: async () => ({
         ...IDENTITY,
@@ -75,5 +76,16 @@ export function serveStore(store: ShardStore, options: FarNodeOptions = {}): Pro
 export function connectTo(port: number, options: FarNodeOptions = {}): NodeConnection {
   const { tls, log = silentLog, clock = systemClock, identity = IDENTITY, caller = "" } = options;
   const address = `127.0.0.1:${port}`;
-  return connectNode({ ...identity, address, ...(tls && { tls }), caller, clock, log });
+  return connectNode({
+    ...identity,
+    address,
+    ...(tls && { tls: renewable(tls) }),
+    caller,
+    clock,
+    log,
+  });
+}
+
+function renewable(tls: ClusterTls | Renewable<ClusterTls>): Renewable<ClusterTls> {
+  return tls instanceof Renewable ? tls : new Renewable(tls);
 }
