@@ -194,14 +194,18 @@ function factsOf({ cert, ca = "" }: Pem): object {
   return { subject: subjectLine, issuer: issuerLine, expires: validToDate?.toISOString() };
 }
 
-/** Only a hint: it may miss changes, and tells of others. */
+/** Only a hint: it may miss changes, and tells of others. Where it cannot be had, looking now and then goes on. */
 function watchThem(folders: ReadonlySet<string>, onEvent: () => void): Disposable {
   const watchers: FSWatcher[] = [];
   for (const folder of folders) {
-    const watcher = watch(folder, { persistent: false }, onEvent);
-    // The folder went away; looking now and then goes on.
-    watcher.on("error", () => watcher.close());
-    watchers.push(watcher);
+    try {
+      const watcher = watch(folder, { persistent: false }, onEvent);
+      // The folder went away.
+      watcher.on("error", () => watcher.close());
+      watchers.push(watcher);
+    } catch {
+      // The kernel has no watch left: all containers of a machine share them.
+    }
   }
   return {
     [Symbol.dispose]: () => {

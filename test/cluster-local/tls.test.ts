@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -17,27 +17,19 @@ const MEMBERS = {
 const BY_HOST_NAME: readonly string[] = ["node1", "node2", "gateway1"];
 
 let folder: string;
+let authority: Authority;
 let cluster: RunningCluster;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "anybucket-certificates-"));
-  await using authority = await Authority.make();
-  for (const [name, role] of Object.entries(MEMBERS)) {
-    // Both forms of names, each understood by processes that have the other.
-    const tls = await authority.issue([
-      BY_HOST_NAME.includes(name)
-        ? `DNS:${name}.${role}.anybucket.anybucket.internal`
-        : `URI:anybucket://anybucket/${role}/${name}`,
-    ]);
-    await writeFile(join(folder, "ca.pem"), tls.ca);
-    await writeFile(join(folder, `${name}.pem`), tls.certificate);
-    await writeFile(join(folder, `${name}.key`), tls.key);
-  }
+  authority = await Authority.make();
+  await writeCertificates();
   cluster = await RunningCluster.start({ nodes: 3, gateways: 1, envOf: certificateOf });
 });
 
 afterAll(async () => {
   await cluster[Symbol.asyncDispose]();
+  await authority[Symbol.asyncDispose]();
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -62,6 +54,44 @@ test("a storage node does not start with another's certificate", async () => {
   );
   await cluster.processes.start("node3");
 });
+
+test("renewed certificates are taken while all goes on, and a storage node takes no other's", async () => {
+  await writeCertificates();
+  // Whoever is told looks at once, and goes on.
+  cluster.processes.signal("keeper1", "SIGHUP");
+  for (const name of Object.keys(MEMBERS)) {
+    const member = cluster.processes.member(name);
+    const isTaken = () => member.output.includes("Certificate renewed");
+    await expect.poll(isTaken, { timeout: 60_000, message: name }).toBe(true);
+  }
+  await cluster.put("gateway1", "after", 300_000);
+  expect(await cluster.unreadable("gateway1")).toEqual([]);
+
+  for (const kind of ["key", "pem"]) {
+    await copyFile(join(folder, `node1.${kind}`), join(folder, `node2.${kind}`));
+  }
+  const node2 = () => cluster.processes.member("node2").output;
+  await expect
+    .poll(node2, { timeout: 60_000 })
+    .toContain(
+      "Cannot take the renewed certificate: Cannot serve shards as node node2 of cluster anybucket",
+    );
+  expect(await cluster.unreadable("gateway1")).toEqual([]);
+});
+
+async function writeCertificates(): Promise<void> {
+  for (const [name, role] of Object.entries(MEMBERS)) {
+    // Both forms of names, each understood by processes that have the other.
+    const tls = await authority.issue([
+      BY_HOST_NAME.includes(name)
+        ? `DNS:${name}.${role}.anybucket.anybucket.internal`
+        : `URI:anybucket://anybucket/${role}/${name}`,
+    ]);
+    await writeFile(join(folder, "ca.pem"), tls.ca);
+    await writeFile(join(folder, `${name}.pem`), tls.certificate);
+    await writeFile(join(folder, `${name}.key`), tls.key);
+  }
+}
 
 function certificateOf(member: string): Readonly<Record<string, string>> {
   return {
