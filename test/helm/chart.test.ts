@@ -86,7 +86,7 @@ interface Container {
   readonly image: string;
   readonly env?: readonly { name: string; value?: string; valueFrom?: object }[];
   readonly securityContext?: Record<string, unknown>;
-  readonly volumeMounts?: readonly { name: string; mountPath: string }[];
+  readonly volumeMounts?: readonly { name: string; mountPath: string; subPath?: string }[];
   readonly [more: string]: unknown;
 }
 
@@ -119,6 +119,10 @@ function podsOf(resources: readonly Resource[]): readonly Pod[] {
     const claims = volumeClaimTemplates.map((claim) => claim.metadata.name);
     return [{ role: labels["app.kubernetes.io/component"] ?? "", labels, spec: pod.spec, claims }];
   });
+}
+
+function isSecret({ kind }: Resource): boolean {
+  return kind === "Secret";
 }
 
 function environmentOf({ env = [] }: Container): Record<string, string> {
@@ -193,6 +197,22 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
           const { secretName = "" } = secret ?? {};
           const isMade = made.some(({ metadata }) => metadata.name === secretName);
           expect(isMade || named.includes(`"${secretName}"`), `of ${secretName}`).toBe(true);
+        }
+      }
+    });
+
+    // Kubernetes renews the files of a Secret in place, but for those that are mounted one by one.
+    test("what is renewed in a Secret reaches the processes that have it", () => {
+      for (const { role, spec } of podsOf(rendered)) {
+        const secrets = (spec.volumes ?? []).filter(({ secret }) => secret);
+        for (const { volumeMounts = [] } of spec.containers) {
+          const mounts = volumeMounts.filter((mount) =>
+            secrets.some(({ name: volume }) => volume === mount.name),
+          );
+          expect(
+            mounts.filter(({ subPath }) => subPath !== undefined),
+            `of ${role}`,
+          ).toEqual([]);
         }
       }
     });
@@ -306,6 +326,14 @@ describe.skipIf(!isInstalled("helm"))("the chart", () => {
   });
 
   describe("certificates of our processes", () => {
+    test("change no pod when they are made anew, so that none is started again for them", async () => {
+      const [one, other] = [await render({}), await render({})];
+      const [secrets, others] = [one, other].map((all) => all.filter(isSecret));
+      expect(secrets).not.toEqual(others);
+      expect(podsOf(one).length).toBeGreaterThan(3);
+      expect(one.map(({ spec }) => spec)).toEqual(other.map(({ spec }) => spec));
+    });
+
     test.each(["as it stands", "three zones", "external etcd"])(
       "with %s name each role, and each storage node, to the others",
       async (name) => {
