@@ -120,7 +120,7 @@ export class GarbageJob implements Job {
       if (!this.#round) return "done";
       const { sweep } = this.#round;
       const outcome = await sweep.step(context);
-      await this.#removeShards(sweep.takeLeftovers(), this.#round, context);
+      await this.#removeLeftovers(sweep.takeLeftovers(), this.#round, context);
       if (outcome === "more") return "more";
       await this.#finish(this.#round, context);
     } catch (error) {
@@ -278,6 +278,13 @@ export class GarbageJob implements Job {
     }
     const absent = map.map.disks.filter(({ id, state }) => state !== "gone" && !stores.has(id));
     return new Set([...round.away, ...verdict.unlisted, ...absent.map(({ id }) => id)]);
+  }
+
+  async #removeLeftovers(byDisk: ShardsByDisk, round: Round, context: JobContext): Promise<void> {
+    if (byDisk.size === 0) return;
+    await this.#removeShards(byDisk, round, context);
+    const shards = [...byDisk.values()].reduce((sum, ids) => sum + ids.length, 0);
+    this.#parts.log.info({ shards, disks: byDisk.size }, "leftovers of missed removals removed");
   }
 
   async #removeShards(
