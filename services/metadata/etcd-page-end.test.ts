@@ -101,6 +101,18 @@ describe("where a page ends", () => {
     },
   );
 
+  test("a range that ends before that first page does is not read beyond its end", () => {
+    const [far, near] = ["z", "10"].map((name) => Buffer.from(BUCKET + name)) as [Buffer, Buffer];
+    const entries = numbers.slice(10, 99).map((number) => {
+      const key = Buffer.from(`${BUCKET}${number}`);
+      return { key, value: key, revision: 1 };
+    });
+    const ends = new PageEnds();
+    ends.learn({ from: FROM, to: far }, entries, { counted: COUNT, tried: 1 });
+    expect([...ends.tries(FROM, far, 20)][0]).toEqual(afterKey(entries.at(-1)?.key ?? FROM));
+    for (const end of ends.tries(FROM, near, 20)) expect(end.compare(near)).toBeLessThanOrEqual(0);
+  });
+
   test("few keys are read at once, from the first page on", () => {
     const walk = new Walk(numbers.slice(0, 3_000).map(String));
     const ends = new PageEnds();

@@ -53,7 +53,7 @@ export class PageEnds {
       const shared = sharedLength(from, to);
       let start = asBuffer(from);
       const { opening } = density;
-      if (isOpening(opening, from, wanted)) {
+      if (isOpening(opening, from, wanted) && opening.last.compare(end) < 0) {
         start = afterKey(opening.last);
         yield start;
       }
@@ -92,7 +92,8 @@ export class PageEnds {
 
 function openingOf(from: Uint8Array, keys: readonly Buffer[]): Opening | undefined {
   const last = keys.at(-1);
-  return last && { from, last, count: keys.length };
+  // Copied, or one key would keep its whole page.
+  return last && { from, last: Buffer.from(last), count: keys.length };
 }
 
 function isOpening(
